@@ -1,0 +1,47 @@
+//! What crosses the wire between hub and agents: names, amounts, topics, messages, limits. Types only, no I/O.
+//!
+//! Three rules keep old and new releases able to talk (postcard does not describe itself):
+//! a message is a variant of [`UpMessage`] or [`DownMessage`] behind a version byte; variants are only ever appended;
+//! a struct that has been released is never changed, it gets a successor. `tests/golden.rs` holds one payload of each.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod amount;
+mod ask;
+mod assignment;
+mod device;
+mod limits;
+mod name;
+mod payload;
+mod platform;
+mod report;
+mod spec;
+mod stack;
+mod status;
+mod time;
+mod topic;
+mod version;
+
+pub use amount::{Bytes, MilliCpu, Permille};
+pub use ask::{Answer, AnswerBody, Ask, LogChunk, LogStream, LogsRequest, RequestId, WINDOW};
+pub use assignment::{Assigned, Assignment, Goal, Lease};
+pub use device::{AttachedDevice, CgroupVersion, DeviceKind, Engine, EngineKind, Facts, Hello, MemoryLimits};
+pub use limits::{
+    MAX_ANSWER, MAX_ASK, MAX_DETAIL, MAX_HELLO, MAX_LEASE, MAX_REPLICAS_PER_DEVICE, MAX_REPORT, MAX_STATUS, MAX_WANT,
+};
+pub use name::{DeviceName, NameError, ReplicaName, ServiceName, ServiceRef, StackName};
+pub use payload::{DownMessage, PayloadError, UpMessage, decode_down, decode_up, encode_down, encode_up};
+pub use platform::{Arch, Platform, PlatformError};
+pub use report::{Load, Report, Throttling, Usage};
+pub use spec::{
+    CgroupLimits, ContainerSpec, DeviceMapping, GpuRequest, Healthcheck, HealthcheckTest, LogConfig, Mount, MountKind,
+    PortProtocol, PublishedPort, RestartCondition, RestartPolicy, Ulimit,
+};
+pub use stack::{
+    Constraint, ConstraintKey, GenericResource, LossPolicy, Mode, Order, Reservation, Revision, ServiceSpec, StackSpec,
+    UpdateConfig, UpdateFailure, VolumeMove,
+};
+pub use status::{Bye, ByeReason, EngineState, ExitCause, Observed, Phase, Status};
+pub use time::Moment;
+pub use topic::{Channel, Topic, TopicError};
+pub use version::{BootId, Epoch, Generation, PlacementId, SessionNumber, Stamp};
