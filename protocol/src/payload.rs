@@ -15,7 +15,7 @@ const VERSION: u8 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UpMessage {
     /// On [`Channel::Hello`].
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// On [`Channel::Report`].
     Report(Report),
     /// On [`Channel::Status`].
