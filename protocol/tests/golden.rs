@@ -1,0 +1,216 @@
+//! One payload of each message and version, byte for byte. A change here is a change of the wire: old agents and new
+//! hubs must still understand each other, so it needs a new variant and a page in `docs/decisions/`, not a new constant.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use outrigger_protocol::{
+    Answer, AnswerBody, Arch, Ask, Assigned, Assignment, AttachedDevice, BootId, Bye, ByeReason, Bytes, CgroupVersion,
+    Channel, ContainerSpec, DeviceKind, DownMessage, Engine, EngineKind, EngineState, Epoch, ExitCause, Facts,
+    Generation, GenericResource, Goal, Hello, Lease, Load, LogChunk, LogStream, LogsRequest, LossPolicy, MemoryLimits,
+    MilliCpu, Observed, Permille, Phase, PlacementId, PortProtocol, PublishedPort, Report, RequestId, SessionNumber,
+    Stamp, Status, Throttling, UpMessage, Usage, decode_down, decode_up, encode_down, encode_up,
+};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn stamp() -> Stamp {
+    Stamp { epoch: Epoch(1), generation: Generation(300) }
+}
+
+fn hello() -> UpMessage {
+    UpMessage::Hello(Box::new(Hello {
+        boot: BootId(0xb007),
+        session: SessionNumber(123_456),
+        machine: 0xcafe,
+        held: Some(stamp()),
+        unix_ms: 1_790_000_000_000,
+        heartbeat_ms: 1000,
+        facts: Facts {
+            agent: "0.1.0".into(),
+            arch: Arch::Arm64,
+            also_runs: vec![Arch::ArmV7],
+            os: "Debian".into(),
+            kernel: "6.1".into(),
+            board: Some("Raspberry Pi 4".into()),
+            cpu: MilliCpu(4000),
+            memory: Bytes(4 << 30),
+            engine: Some(Engine { kind: EngineKind::Docker, version: "28".into() }),
+            cgroup: CgroupVersion::V2,
+            memory_limits: MemoryLimits::Off,
+            labels: vec![("zone".into(), "attic".into())],
+            generic: vec![GenericResource { kind: "relay".into(), count: 2 }],
+            devices: vec![AttachedDevice { kind: DeviceKind::Serial, path: "/dev/ttyUSB0".into() }],
+            root_on_flash: true,
+            address: Some("10.0.0.4".parse().unwrap()),
+        },
+    }))
+}
+
+fn load() -> Load {
+    Load {
+        cpu: Permille::new(125),
+        memory: Permille::new(500),
+        swap: Permille::new(0),
+        disk: Permille::new(730),
+        load1: 42,
+        rx_kbps: 3,
+        tx_kbps: 2,
+        temperature: Some(512),
+        throttling: Throttling(Throttling::UNDERVOLTAGE),
+    }
+}
+
+fn report() -> UpMessage {
+    UpMessage::Report(Report {
+        session: SessionNumber(123_456),
+        sequence: 77,
+        load: Some(load()),
+        usage: vec![Usage { placement: PlacementId(0x1_0000_0005), cpu_milli: 120, memory: Bytes(5_000_000) }],
+    })
+}
+
+fn status() -> UpMessage {
+    UpMessage::Status(Status {
+        session: SessionNumber(123_456),
+        held: Some(stamp()),
+        engine: EngineState::Up,
+        replicas: vec![Observed {
+            placement: PlacementId(0x1_0000_0005),
+            replica: "shop/web.2".parse().unwrap(),
+            phase: Phase::BackOff { retry_ms: 400, reason: "exit".into() },
+            restarts: 3,
+            since_s: 9,
+            last_exit: Some(ExitCause::OutOfMemory),
+            container: "0123456789ab".into(),
+            digest: "sha256:00".into(),
+            ports: vec![(80, 8080, PortProtocol::Tcp)],
+        }],
+        images: vec!["web:1".into()],
+    })
+}
+
+fn bye() -> UpMessage {
+    UpMessage::Bye(Bye { session: SessionNumber(123_456), reason: ByeReason::Restart })
+}
+
+fn answer() -> UpMessage {
+    let chunk = LogChunk { stream: LogStream::Stderr, bytes: b"hi\n".to_vec() };
+    UpMessage::Answer(Answer { request: RequestId(4), sequence: 1, body: AnswerBody::Logs(vec![chunk]) })
+}
+
+fn want() -> DownMessage {
+    let spec = ContainerSpec {
+        image: "web:1".into(),
+        environment: vec![("A".into(), "b".into())],
+        ports: vec![PublishedPort { container: 80, host: Some(8080), address: None, protocol: PortProtocol::Tcp }],
+        stop_grace: Duration::from_secs(10),
+        ..ContainerSpec::default()
+    };
+    DownMessage::Want(Assignment {
+        stamp: stamp(),
+        specs: vec![spec],
+        replicas: vec![Assigned {
+            placement: PlacementId(0x1_0000_0005),
+            replica: "shop/web.2".parse().unwrap(),
+            spec: 0,
+            goal: Goal::Run,
+            loss: LossPolicy::Exclusive { lease: Duration::from_secs(30) },
+        }],
+    })
+}
+
+fn lease() -> DownMessage {
+    DownMessage::Lease(Lease { epoch: Epoch(1), session: SessionNumber(123_456), sequence: 77 })
+}
+
+fn ask() -> DownMessage {
+    let logs = LogsRequest {
+        placement: PlacementId(0x1_0000_0005),
+        tail: Some(100),
+        since_unix: None,
+        follow: true,
+        timestamps: false,
+    };
+    DownMessage::Ask(Ask::Logs(RequestId(4), logs))
+}
+
+#[track_caller]
+fn up(channel: Channel, message: &UpMessage, golden: &str) {
+    let bytes = encode_up(message).unwrap();
+    assert_eq!(hex(&bytes), golden);
+    assert_eq!(&decode_up(channel, &bytes).unwrap(), message);
+}
+
+#[track_caller]
+fn down(channel: Channel, message: &DownMessage, golden: &str) {
+    let bytes = encode_down(message).unwrap();
+    assert_eq!(hex(&bytes), golden);
+    assert_eq!(&decode_down(channel, &bytes).unwrap(), message);
+}
+
+#[test]
+fn hello_1() {
+    up(
+        Channel::Hello,
+        &hello(),
+        "010087e002c0c407fe95030101ac0280d8c1a28c34e80705302e312e300101020644656269616e03362e31010e5261737062657272792050692034a01f80808080100100023238010101047a6f6e65056174746963010572656c61790201010c2f6465762f747479555342300101000a000004",
+    );
+}
+
+#[test]
+fn report_1() {
+    up(Channel::Report, &report(), "0101c0c4074d017df40300da052a03020180080101858080801078c096b102");
+}
+
+#[test]
+fn status_1() {
+    up(
+        Channel::Status,
+        &status(),
+        "0102c0c4070101ac02000185808080100473686f7003776562020690030465786974030901010c303132333435363738396162097368613235363a30300150903f0001057765623a31",
+    );
+}
+
+#[test]
+fn bye_1() {
+    up(Channel::Bye, &bye(), "0103c0c40701");
+}
+
+#[test]
+fn answer_1() {
+    up(Channel::Answer, &answer(), "010404010001010368690a");
+}
+
+#[test]
+fn want_1() {
+    down(
+        Channel::Want,
+        &want(),
+        "010001ac0201057765623a31000000010141016200015001903f00000000000000000000000000000000000a000000000000000000000000000000000185808080100473686f7003776562020001011e00",
+    );
+}
+
+#[test]
+fn lease_1() {
+    down(Channel::Lease, &lease(), "010101c0c4074d");
+}
+
+#[test]
+fn ask_1() {
+    down(Channel::Ask, &ask(), "0102010485808080100164000100");
+}
+
+#[test]
+fn a_heartbeat_with_load_is_a_few_tens_of_bytes() {
+    let message = UpMessage::Report(Report {
+        session: SessionNumber(86_400_000 * 365),
+        sequence: 1_000_000,
+        load: Some(load()),
+        usage: vec![],
+    });
+    assert!(encode_up(&message).unwrap().len() <= 40);
+}
