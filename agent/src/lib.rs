@@ -1,1 +1,5 @@
-//! Not yet.
+//! The agent: says what the device is and how loaded it is, and runs what the hub assigns to it.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod engine;
