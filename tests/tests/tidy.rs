@@ -1,0 +1,153 @@
+//! House rules, held by a test: who may depend on whom, what stays pure, how long the tail of a file may grow.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may use which of our crates. Dependencies point one way; the agent knows neither planner nor hub, and the
+/// command line sees the API's types only.
+const MAY_USE: [(&str, &[&str]); 7] = [
+    ("protocol", &[]),
+    ("api", &["protocol"]),
+    ("compose", &["protocol"]),
+    ("planner", &["protocol"]),
+    ("agent", &["protocol"]),
+    ("hub", &["protocol", "api", "compose", "planner"]),
+    ("cli", &["api"]),
+];
+
+/// Folders whose code decides and does nothing else.
+const PURE: [&str; 6] = ["protocol/src", "api/src", "compose/src", "planner/src", "agent/src/core", "hub/src/core"];
+
+/// What pure code must not touch. Addresses as values (`std::net::IpAddr`) are fine.
+const IMPURE: [&str; 14] = [
+    "std::fs", "std::io", "std::env", "std::thread", "std::process", "std::os", "Instant::now", "SystemTime",
+    "TcpStream", "UdpSocket", "tokio::", "println!", "tracing::", "rand::",
+];
+
+/// Lines of a Rust file, tests included. Longer ones are split by what they are about.
+const MAX_FILE: usize = 500;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    let Ok(entries) = fs::read_dir(folder) else { return found };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') && name != "node_modules" {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().display().to_string()
+}
+
+#[track_caller]
+fn none(what: &str, offenders: &[String]) {
+    assert!(offenders.is_empty(), "{what}:\n  {}", offenders.join("\n  "));
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let mut offenders = vec![];
+    for (name, allowed) in MAY_USE {
+        let text = fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
+        let manifest: BTreeMap<String, toml::Value> = toml::from_str(&text).unwrap();
+        let Some(dependencies) = manifest.get("dependencies").and_then(toml::Value::as_table) else { continue };
+        for ours in dependencies.keys().filter_map(|key| key.strip_prefix("outrigger-")) {
+            if !allowed.contains(&ours) {
+                offenders.push(format!("{name} uses {ours}"));
+            }
+        }
+    }
+    none("a crate depends on what it must not know", &offenders);
+}
+
+/// Code of a file without comments and without what follows the first `#[cfg(test)]`.
+fn code_of(path: &Path) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().take_while(|line| line.trim() != "#[cfg(test)]");
+    let code = lines.map(|line| line.split("//").next().unwrap_or_default().to_owned());
+    code.enumerate().map(|(index, line)| (index + 1, line)).collect()
+}
+
+#[test]
+fn pure_code_stays_pure() {
+    let mut offenders = vec![];
+    for path in PURE.iter().flat_map(|folder| rust_files(&root().join(folder))) {
+        for (number, line) in code_of(&path) {
+            for word in IMPURE.iter().filter(|word| line.contains(**word)) {
+                offenders.push(format!("{}:{number}: `{word}`", shown(&path)));
+            }
+        }
+    }
+    none("pure code reaches outside", &offenders);
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let mut offenders = vec![];
+    for path in rust_files(&root()) {
+        let text = fs::read_to_string(&path).unwrap();
+        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        if !first.starts_with("//!") {
+            offenders.push(shown(&path));
+        }
+    }
+    none("a module does not begin with `//!`", &offenders);
+}
+
+#[test]
+fn no_file_grows_a_tail() {
+    let mut offenders = vec![];
+    for path in rust_files(&root()) {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        if lines > MAX_FILE {
+            offenders.push(format!("{}: {lines} lines, at most {MAX_FILE}", shown(&path)));
+        }
+    }
+    none("split these by what they are about", &offenders);
+}
+
+#[test]
+fn only_the_topic_module_knows_topic_text() {
+    let mut offenders = vec![];
+    for path in rust_files(&root()) {
+        if path.ends_with("protocol/src/topic.rs") || shown(&path).contains("tests/") {
+            continue;
+        }
+        for (number, line) in code_of(&path) {
+            if line.contains("\"or/") {
+                offenders.push(format!("{}:{number}", shown(&path)));
+            }
+        }
+    }
+    none("topic text outside `protocol/src/topic.rs`", &offenders);
+}
+
+#[test]
+fn unfinished_work_is_not_left_in_the_code() {
+    // Spelled in two parts so that this line does not find itself.
+    let marks = [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME"), concat!("#[ign", "ore")];
+    let mut offenders = vec![];
+    for path in rust_files(&root()) {
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            for mark in marks.iter().filter(|mark| line.contains(**mark)) {
+                offenders.push(format!("{}:{}: `{mark}`", shown(&path), number + 1));
+            }
+        }
+    }
+    none("finish it, or leave it out and say so", &offenders);
+}
