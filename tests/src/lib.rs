@@ -1,1 +1,4 @@
-//! Not yet.
+//! What the tests of the whole share; the tests themselves are in `tests/tests/`.
+
+pub mod clock;
+pub mod real;

@@ -1,0 +1,65 @@
+//! Asks a web server one question, as `curl` would, with a short patience: many tests ask in a loop.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+/// A peer without power answers nothing at all.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status, e.g. 200.
+    pub status: u16,
+    /// The whole body as text.
+    pub body: String,
+}
+
+/// `GET path` from `address` (`host:port`), whatever the status.
+pub fn get(address: &str, path: &str) -> Result<Answer> {
+    ask(address, &format!("GET {path}"))
+}
+
+/// `POST path` without a body.
+pub fn post(address: &str, path: &str) -> Result<Answer> {
+    ask(address, &format!("POST {path}"))
+}
+
+/// The body of `GET path` when its status is 200.
+pub fn fetch(address: &str, path: &str) -> Result<String> {
+    let answer = get(address, path)?;
+    ensure!(answer.status == 200, "{address}{path} answers {}: {}", answer.status, answer.body);
+    Ok(answer.body)
+}
+
+fn ask(address: &str, request: &str) -> Result<Answer> {
+    let peer = address.to_socket_addrs()?.next().with_context(|| format!("{address} has no address"))?;
+    let mut stream = TcpStream::connect_timeout(&peer, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // 1.0: the answer ends with the connection and is never chunked.
+    stream.write_all(format!("{request} HTTP/1.0\r\nhost: {address}\r\ncontent-length: 0\r\n\r\n").as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    parse(&text).with_context(|| format!("{address} answers no HTTP: {text:?}"))
+}
+
+fn parse(text: &str) -> Option<Answer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, body: body.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn an_answer_has_a_status_and_a_body() {
+        let answer = parse("HTTP/1.1 404 Not Found\r\na: b\r\n\r\nno\r\n\r\nsuch page").unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (404, "no\r\n\r\nsuch page"));
+        assert_eq!(parse("nonsense"), None);
+    }
+}

@@ -1,0 +1,6 @@
+//! Real programs, engines and devices, driven from tests. Blocking and small: a test reads as a list of steps.
+
+pub mod command;
+pub mod http;
+pub mod lab;
+pub mod place;
