@@ -1,4 +1,4 @@
-//! The seam to whatever runs containers. Two real implementations: `docker` (Docker Engine, and Podman's service, which
+//! The seam to whatever runs containers. Two real implementations: [`docker`] (Docker Engine, and Podman's service, which
 //! speaks the same API) and `memory` (for tests and large simulated fleets).
 //!
 //! What every implementation promises:
@@ -18,7 +18,10 @@ use outrigger_protocol::{
 };
 use tokio::sync::{mpsc, watch};
 
+pub mod docker;
 mod error;
+pub mod label;
+pub mod memory;
 
 pub use error::EngineError;
 
@@ -47,7 +50,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Makes the container of a placement and starts it; a leftover container of the same placement is taken over.
     /// Fails with [`EngineError::ImageNotFound`] where the image has to be pulled first: nobody asks before, because that
-    /// would cost every start a round trip. A container that was made but did not start stays, and is listed.
+    /// would cost every start a round trip. A container that did not start is removed again.
     fn create_and_start(&self, new: &NewContainer) -> impl Future<Output = Result<ContainerId, EngineError>> + Send;
 
     /// Starts a container that has ended. One that runs already is left alone.
@@ -244,4 +247,20 @@ impl ContainerState {
     pub fn is_running(&self) -> bool {
         matches!(self, Self::Running { .. })
     }
+}
+
+/// The word of Docker, Podman and Compose for a port's transport.
+#[must_use]
+pub fn port_protocol_text(protocol: PortProtocol) -> &'static str {
+    match protocol {
+        PortProtocol::Tcp => "tcp",
+        PortProtocol::Udp => "udp",
+        PortProtocol::Sctp => "sctp",
+    }
+}
+
+/// The transport that such a word means.
+#[must_use]
+pub fn port_protocol(text: &str) -> Option<PortProtocol> {
+    [PortProtocol::Tcp, PortProtocol::Udp, PortProtocol::Sctp].into_iter().find(|one| port_protocol_text(*one) == text)
 }

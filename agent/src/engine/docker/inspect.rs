@@ -1,0 +1,181 @@
+//! What Docker tells about containers and images, as ours.
+
+use std::collections::HashMap;
+
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, PortMap};
+use bollard::query_parameters::ListContainersOptions;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use outrigger_protocol::PortProtocol;
+
+use super::super::{Container, ContainerId, ContainerState, EngineError, Health, LossLabel, label, port_protocol};
+use super::{ASK, DIGESTS, DockerEngine, boxed};
+
+/// Containers looked at at a time: more make the engine slower for everybody.
+const AT_ONCE: usize = 8;
+
+impl DockerEngine {
+    pub(super) async fn list_ours(&self) -> Result<Vec<Container>, EngineError> {
+        let filters = HashMap::from([("label".to_owned(), vec![self.scope_label()])]);
+        let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
+        let found = boxed("list containers", ASK, self.client()?.list_containers(Some(options))).await?;
+        // The list itself does not say how a container ended, or which process to look at.
+        let ids = found.into_iter().filter_map(|summary| summary.id);
+        let details = stream::iter(ids).map(|id| async move { self.inspect_by(&id).await }).buffer_unordered(AT_ONCE);
+        let mut containers: Vec<Container> = details.try_filter_map(async |one| Ok(one)).try_collect().await?;
+        containers.sort_by(|a, b| a.placement.cmp(&b.placement).then_with(|| a.id.cmp(&b.id)));
+        Ok(containers)
+    }
+
+    pub(super) fn scope_label(&self) -> String {
+        format!("{}={}", label::SCOPE, self.config.scope)
+    }
+
+    pub(super) async fn inspect_by(&self, id: &str) -> Result<Option<Container>, EngineError> {
+        let answer = match boxed("inspect container", ASK, self.client()?.inspect_container(id, None)).await {
+            Err(EngineError::NoSuchContainer { .. }) => return Ok(None),
+            other => other?,
+        };
+        let Some(mut container) = ours(answer, &self.config.scope) else { return Ok(None) };
+        // Here the digest is still the image's id.
+        if let Some(digest) = self.digest_by_id(&container.digest).await? {
+            container.digest = digest;
+        }
+        Ok(Some(container))
+    }
+
+    async fn digest_by_id(&self, image_id: &str) -> Result<Option<String>, EngineError> {
+        if let Some(known) = self.digests().get(image_id) {
+            return Ok(Some(known.clone()));
+        }
+        let digest = self.digest_of(image_id).await?;
+        if let Some(digest) = &digest {
+            let mut digests = self.digests();
+            if digests.len() >= DIGESTS {
+                digests.clear();
+            }
+            digests.insert(image_id.to_owned(), digest.clone());
+        }
+        Ok(digest)
+    }
+
+    fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
+        self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) async fn digest_of(&self, image: &str) -> Result<Option<String>, EngineError> {
+        let found = match boxed("inspect image", ASK, self.client()?.inspect_image(image)).await {
+            Err(EngineError::ImageNotFound { .. }) => return Ok(None),
+            other => other?,
+        };
+        let digests = found.repo_digests.unwrap_or_default();
+        Ok(choose_digest(image, &digests).or(found.id))
+    }
+}
+
+/// An image that was pulled under several names may have several digests: the one of the name asked for counts.
+fn choose_digest(image: &str, repo_digests: &[String]) -> Option<String> {
+    let name = super::pull::repository(image);
+    let parts = || repo_digests.iter().filter_map(|entry| entry.split_once('@'));
+    let of_name = parts().find(|(repository, _)| *repository == name || repository.ends_with(&format!("/{name}")));
+    of_name.or_else(|| parts().next()).map(|(_, digest)| digest.to_owned())
+}
+
+/// The container if its labels make it ours. Labels that we cannot have written make it somebody else's.
+fn ours(answer: ContainerInspectResponse, scope: &str) -> Option<Container> {
+    let config = answer.config?;
+    let labels = config.labels?;
+    if labels.get(label::SCOPE)? != scope {
+        return None;
+    }
+    let state = answer.state?;
+    let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0);
+    let since = match state.running {
+        Some(true) => state.started_at.as_deref(),
+        Some(false) | None => state.finished_at.as_deref(),
+    };
+    Some(Container {
+        id: ContainerId(answer.id?.into()),
+        placement: label::placement(labels.get(label::PLACEMENT)?)?,
+        replica: labels.get(label::REPLICA)?.parse().ok()?,
+        loss: labels.get(label::LOSS).and_then(|text| LossLabel::from_text(text)).unwrap_or(LossLabel::Available),
+        since_unix: since.and_then(unix_seconds),
+        state: state_of(&state),
+        image: config.image.unwrap_or_default(),
+        digest: answer.image.unwrap_or_default(),
+        ports: answer.network_settings.and_then(|network| network.ports).map(open_ports).unwrap_or_default(),
+        pid,
+    })
+}
+
+fn state_of(state: &bollard::models::ContainerState) -> ContainerState {
+    if state.running == Some(true) {
+        return ContainerState::Running { health: health_of(state) };
+    }
+    let code = state.exit_code.unwrap_or(0);
+    match state.status {
+        Some(ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::REMOVING) => ContainerState::Dead,
+        Some(ContainerStateStatusEnum::CREATED) => ContainerState::Created,
+        // The flag stays when a child was killed for memory and the main process went on to end well.
+        _ => ContainerState::Exited { code, out_of_memory: state.oom_killed == Some(true) && code != 0 },
+    }
+}
+
+fn health_of(state: &bollard::models::ContainerState) -> Health {
+    match state.health.as_ref().and_then(|health| health.status) {
+        Some(HealthStatusEnum::STARTING) => Health::Starting,
+        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+        Some(HealthStatusEnum::EMPTY | HealthStatusEnum::NONE) | None => Health::None,
+    }
+}
+
+/// One entry for each port, though Docker names it once for IPv4 and once for IPv6.
+fn open_ports(map: PortMap) -> Vec<(u16, u16, PortProtocol)> {
+    let mut ports = Vec::new();
+    for (key, bindings) in map {
+        let Some((container, protocol)) = key.split_once('/') else { continue };
+        let (Ok(container), Some(protocol)) = (container.parse(), port_protocol(protocol)) else { continue };
+        let hosts = bindings.into_iter().flatten().filter_map(|binding| binding.host_port?.parse().ok());
+        ports.extend(hosts.map(|host| (container, host, protocol)));
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// Seconds since 1970 of `2026-11-22T16:58:01.123456789Z`, or of the same with an offset; Docker's zero time is none.
+/// The civil-date formula is Howard Hinnant's `days_from_civil`.
+fn unix_seconds(text: &str) -> Option<i64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    if year < 1970 {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    let days = year.div_euclid(400) * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year
+        - 719_468;
+    let local = days * 86_400 + hour * 3_600 + minute * 60 + second;
+    Some(local - offset_seconds(text.get(19..)?)?)
+}
+
+/// The offset behind the seconds and their fraction: `.123Z`, `+02:00`.
+fn offset_seconds(rest: &str) -> Option<i64> {
+    let zone = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    if zone == "Z" || zone.is_empty() {
+        return Some(0);
+    }
+    let (sign, rest) = zone.split_at_checked(1)?;
+    let (hours, minutes) = rest.split_once(':')?;
+    let seconds = hours.parse::<i64>().ok()? * 3_600 + minutes.parse::<i64>().ok()? * 60;
+    match sign {
+        "+" => Some(seconds),
+        "-" => Some(-seconds),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
