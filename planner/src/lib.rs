@@ -1,1 +1,27 @@
-//! Not yet.
+//! What should run where, and why. Pure: no clock, no disk, no network, no log, no chance; time is an argument.
+//!
+//! The hub's one task owns a [`Fleet`]. It tells it what is heard ([`Fleet::hear`]) and wished ([`Fleet::check`], save,
+//! [`Fleet::wish`]), then plans and commits until nothing is left to do ([`Fleet::settle`]), saves the records, and only
+//! then publishes the assignments of the changed devices.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod explain;
+mod fleet;
+mod note;
+mod plan;
+mod policy;
+mod record;
+mod score;
+mod view;
+mod wish;
+
+pub use explain::{Explanation, ReplicaExplanation, Verdict};
+pub use fleet::{Fleet, Heard, Reply, Restored, reconcile};
+pub use note::{Note, NoteKind, Severity};
+pub use plan::{Cause, Change, Committed, DropCause, Liveness, Plan, Reason, RollStep, Waiting};
+pub use policy::{LabelRule, Policy, Rebalance};
+pub use record::{DeviceRecord, Key, MetaRecord, PlacementRecord, Record, ServiceRecord, StackRecord, Stage, Value};
+pub use score::Score;
+pub use view::{CopyView, DeviceView, ReplicaView, RollState, RollView, ServiceView, StackView, Totals};
+pub use wish::{Availability, MAX_REPLICAS, Refusal, Wish};

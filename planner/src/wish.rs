@@ -1,0 +1,127 @@
+//! What the operator wants, and why a wish may be refused.
+
+use outrigger_protocol::{DeviceName, PlacementId, Platform, ServiceRef, StackName, StackSpec};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Something that the operator wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wish {
+    /// These services, and no others, in this stack.
+    Apply {
+        /// The stack.
+        stack: StackSpec,
+        /// When, for people; nothing is decided by it.
+        applied_unix_ms: Option<u64>,
+    },
+    /// The stack and its copies are to go.
+    RemoveStack(StackName),
+    /// Another number of copies.
+    Scale {
+        /// Which service.
+        service: ServiceRef,
+        /// How many.
+        replicas: u32,
+    },
+    /// Every copy is replaced by a new one, one after another, as an update would.
+    Restart(ServiceRef),
+    /// A paused roll goes on.
+    Resume(ServiceRef),
+    /// A label of a device.
+    Label {
+        /// The device.
+        device: DeviceName,
+        /// The label.
+        key: String,
+        /// Its value; none takes it away.
+        value: Option<String>,
+    },
+    /// Whether a device is given work.
+    Availability {
+        /// The device.
+        device: DeviceName,
+        /// What it is given.
+        availability: Availability,
+    },
+    /// The device is gone for good; its copies are replaced, and with a volume too.
+    Forget(DeviceName),
+    /// These devices are switched off or destroyed, whatever it looks like: safe mode, leases and grace do not wait
+    /// for them. Empty: all that are silent now.
+    ConfirmLoss(Vec<DeviceName>),
+    /// The registry says for which platforms an image exists.
+    ImagePlatforms {
+        /// The image as written in the stack.
+        image: String,
+        /// Its platforms.
+        platforms: Vec<Platform>,
+    },
+}
+
+/// Whether a device is given work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Availability {
+    /// It is.
+    #[default]
+    Active,
+    /// It keeps what it has and gets nothing new.
+    Cordon,
+    /// What it has is moved away, started elsewhere first.
+    Drain,
+}
+
+/// Why a wish is not fulfilled. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// No such stack.
+    #[error("there is no stack `{0}`")]
+    NoStack(StackName),
+    /// No such service.
+    #[error("there is no service `{0}`")]
+    NoService(ServiceRef),
+    /// No such device.
+    #[error("there is no device `{0}`")]
+    NoDevice(DeviceName),
+    /// No such copy.
+    #[error("there is no copy {0}")]
+    NoCopy(PlacementId),
+    /// Scaling what runs once everywhere.
+    #[error("`{0}` runs once on every suitable device and cannot be scaled")]
+    Global(ServiceRef),
+    /// More copies than are allowed.
+    #[error("{wanted} copies of `{service}` are more than the {most} that one service may have")]
+    TooMany {
+        /// The service.
+        service: ServiceRef,
+        /// As wished.
+        wanted: u32,
+        /// As allowed.
+        most: u32,
+    },
+    /// A stack that names a service twice.
+    #[error("stack `{stack}` has two services `{service}`")]
+    Twice {
+        /// The stack.
+        stack: StackName,
+        /// The service.
+        service: String,
+    },
+    /// A service that waits for one that is not there, or for itself.
+    #[error("`{service}` depends on `{on}`, {why}")]
+    Depends {
+        /// The service.
+        service: ServiceRef,
+        /// What it names.
+        on: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// Nothing to resume.
+    #[error("no change of `{0}` is paused")]
+    NotPaused(ServiceRef),
+    /// A device that is still there cannot be forgotten.
+    #[error("device `{0}` is connected; drain it and stop its agent first")]
+    Connected(DeviceName),
+}
+
+/// Most copies of one service: a placement's number and a list of them must stay cheap.
+pub const MAX_REPLICAS: u32 = 1_000_000;
