@@ -2,4 +2,5 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod core;
 pub mod engine;

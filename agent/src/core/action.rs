@@ -1,0 +1,78 @@
+//! What the engine is to do, as values.
+
+use std::time::Duration;
+
+use outrigger_protocol::{PlacementId, Platform};
+
+use crate::engine::{Container, ContainerId, EngineError, NewContainer};
+
+/// Names one action under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ActionId(pub u64);
+
+/// An image of one platform: what is pulled once, however many copies are made from it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageKey {
+    /// The reference as the user wrote it.
+    pub image: String,
+    /// The platform, where there is a choice.
+    pub platform: Option<Platform>,
+}
+
+/// One thing for the engine to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// See whether an image is there.
+    Check(ImageKey),
+    /// Fetch an image.
+    Pull(ImageKey),
+    /// Make a container and start it.
+    Create(NewContainer),
+    /// Start a container that has ended.
+    Start(PlacementId, ContainerId),
+    /// End a container's processes, by force after this time.
+    Stop(PlacementId, ContainerId, Duration),
+    /// Remove a container.
+    Remove(PlacementId, ContainerId),
+    /// Look at a container of which no word has come.
+    Inspect(PlacementId, ContainerId),
+}
+
+/// What came of an action.
+pub type Outcome = Result<Success, EngineError>;
+
+/// What came of an action that went well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Success {
+    /// Of [`Action::Check`]: the digest, where the image is there.
+    Checked(Option<String>),
+    /// Of [`Action::Pull`]: the digest.
+    Pulled(String),
+    /// Of [`Action::Create`].
+    Created(ContainerId),
+    /// Of [`Action::Start`], [`Action::Stop`] and [`Action::Remove`].
+    Done,
+    /// Of [`Action::Inspect`]: the container, where it is there.
+    Inspected(Option<Container>),
+}
+
+impl Action {
+    /// The copy that it is about; none for images, which many share.
+    #[must_use]
+    pub fn placement(&self) -> Option<PlacementId> {
+        match self {
+            Self::Check(_) | Self::Pull(_) => None,
+            Self::Create(new) => Some(new.placement),
+            Self::Start(placement, _)
+            | Self::Stop(placement, ..)
+            | Self::Remove(placement, _)
+            | Self::Inspect(placement, _) => Some(*placement),
+        }
+    }
+
+    /// Whether it makes a container run.
+    #[must_use]
+    pub fn is_start(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Start(..))
+    }
+}

@@ -1,0 +1,372 @@
+//! What this device must do next. Pure: no clock, no engine, no history but what it is given.
+//!
+//! It looks at the whole of what is wanted and the whole of what is there, never at what has just changed, so a lost or
+//! repeated message makes no difference. It does nothing before it has looked at the engine.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use outrigger_protocol::{ContainerSpec, DeviceName, Goal, LossPolicy, Moment, MountKind, PlacementId};
+
+use super::action::{Action, ImageKey};
+use super::lease::Term;
+use super::observed::{ImageTrack, Link, Observed, Presence};
+use super::track::Track;
+use super::wanted::{Wanted, WantedReplica};
+use crate::engine::{Container, ContainerState, LossLabel, NewContainer};
+
+/// Containers made or started at a time. More only makes each slower, and a board with an SD card unusable.
+pub const MAX_STARTS: usize = 8;
+/// Containers stopped or removed at a time.
+pub const MAX_STOPS: usize = 8;
+/// Images pulled at a time: two share the line well, and a third is there for when one waits for its registry.
+pub const MAX_PULLS: usize = 3;
+/// Images looked up at a time.
+pub const MAX_CHECKS: usize = 8;
+/// Time within which the engine's own word about a container that it has started or stopped is expected.
+pub const UNSEEN_FOR: Duration = Duration::from_secs(2);
+/// Time to end for an exclusive container that nothing is known about: the agent has just started, and the hub may
+/// already count the lease as over.
+const ORPHAN_GRACE: Duration = Duration::from_secs(2);
+
+/// What bounds the decisions besides what is wanted and what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// The device's name.
+    pub device: DeviceName,
+    /// On whose word.
+    pub authority: Authority,
+    /// When the report that the hub answered last was sent; none: there is no lease.
+    pub renewed_at: Option<Moment>,
+}
+
+/// On whose word the device acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authority {
+    /// On nobody's: there is no assignment yet, or the one on the disk cannot be read. Nothing is started, and nothing but
+    /// an exclusive replica is stopped.
+    Nobody,
+    /// On the word of an assignment.
+    Assignment,
+    /// On the word of an assignment that could not be saved. What it ends is ended, but nothing new is started: after a
+    /// power cut nobody would know of it.
+    Unsaved,
+}
+
+/// What this device must do next.
+#[must_use]
+pub fn converge(wanted: &Wanted, observed: &Observed, bounds: &Bounds, now: Moment) -> Vec<Action> {
+    if observed.engine != Link::Up {
+        return Vec::new();
+    }
+    let mut pass = Pass::new(wanted, observed, bounds, now);
+    pass.end_leases();
+    if bounds.authority != Authority::Nobody {
+        pass.clear_unwanted();
+        pass.look_at_unseen();
+        if bounds.authority == Authority::Assignment {
+            pass.fetch_images();
+        }
+        pass.start_wanted();
+    }
+    pass.actions
+}
+
+/// The lease of this replica now; none where it needs none. `Some(None)`: it needs one and has none.
+fn term(one: &WantedReplica, bounds: &Bounds) -> Option<Option<Term>> {
+    match one.loss {
+        LossPolicy::Exclusive { lease } => {
+            Some(bounds.renewed_at.map(|renewed_at| Term::new(renewed_at, lease, one.spec.stop_grace)))
+        }
+        LossPolicy::Available | LossPolicy::Wait => None,
+    }
+}
+
+/// Whether this replica may be started now, as far as its lease is concerned.
+#[must_use]
+pub fn is_leased(one: &WantedReplica, bounds: &Bounds, now: Moment) -> bool {
+    match term(one, bounds) {
+        None => true,
+        Some(None) => false,
+        Some(Some(term)) => now < term.start_until,
+    }
+}
+
+/// When the lease of this replica asks for an action.
+#[must_use]
+pub fn lease_due(one: &WantedReplica, bounds: &Bounds) -> Option<Moment> {
+    term(one, bounds).flatten().map(|term| term.stop_at)
+}
+
+/// One look at everything; collects actions while it counts what is under way.
+struct Pass<'a> {
+    wanted: &'a Wanted,
+    observed: &'a Observed,
+    bounds: &'a Bounds,
+    now: Moment,
+    containers: std::collections::BTreeMap<PlacementId, &'a Container>,
+    busy: BTreeSet<PlacementId>,
+    starts: usize,
+    stops: usize,
+    pulls: usize,
+    checks: usize,
+    actions: Vec<Action>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(wanted: &'a Wanted, observed: &'a Observed, bounds: &'a Bounds, now: Moment) -> Self {
+        let count = |is: fn(&Action) -> bool| observed.under_way.values().filter(|action| is(action)).count();
+        Self {
+            wanted,
+            observed,
+            bounds,
+            now,
+            containers: observed.by_placement(),
+            busy: observed.busy(),
+            starts: count(Action::is_start),
+            stops: count(|action| matches!(action, Action::Stop(..) | Action::Remove(..))),
+            pulls: count(|action| matches!(action, Action::Pull(_))),
+            checks: count(|action| matches!(action, Action::Check(_))),
+            actions: Vec::new(),
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        self.busy.extend(action.placement());
+        self.actions.push(action);
+    }
+
+    fn track(&self, placement: PlacementId) -> Option<&'a Track> {
+        self.observed.tracks.get(&placement)
+    }
+
+    fn is_due(&self, placement: PlacementId) -> bool {
+        self.track(placement).is_none_or(|track| track.retry_at <= self.now)
+    }
+
+    fn may_stop(&self, placement: PlacementId) -> bool {
+        self.track(placement).is_none_or(|track| track.stop_retry_at <= self.now)
+    }
+
+    /// Stops exclusive replicas in time. Comes before everything, is held back by no limit, and does not wait for a start
+    /// that is under way.
+    fn end_leases(&mut self) {
+        let observed = self.observed;
+        for container in observed.containers.values().filter(|container| container.state.is_running()) {
+            let placement = container.placement;
+            let is_being_stopped = observed
+                .under_way
+                .values()
+                .any(|action| matches!(action, Action::Stop(_, id, _) | Action::Remove(_, id) if *id == container.id));
+            if is_being_stopped || !self.may_stop(placement) {
+                continue;
+            }
+            let one = self.wanted.replicas.get(&placement);
+            let grace = match one.map(|one| (one, term(one, self.bounds))) {
+                Some((_, None)) => continue,
+                Some((_, Some(Some(term)))) if self.now < term.stop_at => continue,
+                Some((one, Some(Some(term)))) => term.grace(self.now, one.spec.stop_grace),
+                Some((one, Some(None))) => one.spec.stop_grace.min(ORPHAN_GRACE),
+                None if container.loss == LossLabel::Exclusive => ORPHAN_GRACE,
+                None => continue,
+            };
+            self.act(Action::Stop(placement, container.id.clone(), grace));
+        }
+    }
+
+    /// Stops and removes what is not to run here.
+    fn clear_unwanted(&mut self) {
+        let observed = self.observed;
+        for container in observed.containers.values() {
+            let placement = container.placement;
+            let is_superfluous = self.containers.get(&placement).is_some_and(|kept| kept.id != container.id);
+            if self.wanted.runs(placement) && !is_superfluous {
+                continue;
+            }
+            if self.stops >= MAX_STOPS || self.busy.contains(&placement) || !self.may_stop(placement) {
+                continue;
+            }
+            if self.has_successor_on_the_way(container) {
+                continue;
+            }
+            self.stops += 1;
+            if container.state.is_running() {
+                let grace = self.wanted.replicas.get(&placement).map_or(None, |one| Some(one.spec.stop_grace));
+                self.act(Action::Stop(placement, container.id.clone(), grace.unwrap_or(DEFAULT_GRACE)));
+            } else {
+                self.act(Action::Remove(placement, container.id.clone()));
+            }
+        }
+    }
+
+    /// Whether another copy of its replica is to take its place here and still fetches its image. The old one serves until
+    /// then; a pull that has failed once holds it no longer, because the hub has told it to end.
+    fn has_successor_on_the_way(&self, container: &Container) -> bool {
+        if self.bounds.authority != Authority::Assignment || !container.state.is_running() {
+            return false;
+        }
+        self.wanted.replicas.iter().any(|(placement, one)| {
+            one.replica == container.replica
+                && one.goal == Goal::Run
+                && !self.containers.contains_key(placement)
+                && self.observed.images.get(&one.image()).is_none_or(|image| image.is_on_the_way())
+        })
+    }
+
+    /// Looks up and pulls the images that are to be there.
+    fn fetch_images(&mut self) {
+        for image in self.wanted.images() {
+            let default = ImageTrack::default();
+            let track = self.observed.images.get(&image).unwrap_or(&default);
+            let is_under_way = self
+                .observed
+                .under_way
+                .values()
+                .any(|action| matches!(action, Action::Pull(other) | Action::Check(other) if *other == image));
+            if is_under_way || track.retry_at > self.now {
+                continue;
+            }
+            match track.presence {
+                Presence::Present(_) => (),
+                Presence::Missing if self.pulls < MAX_PULLS => {
+                    self.pulls += 1;
+                    self.act(Action::Pull(image));
+                }
+                Presence::Unknown if self.checks < MAX_CHECKS && self.must_look_for(&image) => {
+                    self.checks += 1;
+                    self.act(Action::Check(image));
+                }
+                Presence::Missing | Presence::Unknown => (),
+            }
+        }
+    }
+
+    /// Whether it has to be known beforehand if the image is there. Where nothing depends on it the start itself finds
+    /// out, and saves a call.
+    fn must_look_for(&self, image: &ImageKey) -> bool {
+        self.wanted.replicas.iter().filter(|(_, one)| one.image() == *image).any(|(placement, one)| {
+            one.goal == Goal::Prepare
+                || self.observed.containers.values().any(|other| {
+                    other.replica == one.replica && other.placement != *placement && other.state.is_running()
+                })
+        })
+    }
+
+    /// Starts what is to run here and does not.
+    fn start_wanted(&mut self) {
+        let wanted = self.wanted;
+        for (&placement, one) in &wanted.replicas {
+            if self.starts >= MAX_STARTS {
+                return;
+            }
+            if one.goal != Goal::Run || self.busy.contains(&placement) || !self.is_due(placement) {
+                continue;
+            }
+            let is_over = self.track(placement).is_some_and(|track| track.over.is_some() || track.unseen.is_some());
+            if is_over || !is_leased(one, self.bounds, self.now) {
+                continue;
+            }
+            if let Some(action) = self.start_of(placement, one) {
+                self.starts += usize::from(action.is_start());
+                self.act(action);
+            }
+        }
+    }
+
+    fn start_of(&self, placement: PlacementId, one: &WantedReplica) -> Option<Action> {
+        let container = self.containers.get(&placement);
+        match container.map(|container| (&container.id, container.state)) {
+            Some((_, ContainerState::Running { .. })) => None,
+            Some((id, ContainerState::Dead)) => Some(Action::Remove(placement, id.clone())),
+            Some((id, ContainerState::Exited { .. })) => {
+                let must_recreate = self.track(placement).is_some_and(|track| track.must_recreate);
+                let id = id.clone();
+                if self.is_blocked(placement, one) {
+                    None
+                } else if must_recreate {
+                    Some(Action::Remove(placement, id))
+                } else {
+                    Some(Action::Start(placement, id))
+                }
+            }
+            Some((_, ContainerState::Created)) | None => self.creation_of(placement, one),
+        }
+    }
+
+    fn creation_of(&self, placement: PlacementId, one: &WantedReplica) -> Option<Action> {
+        let image = one.image();
+        let presence = self.observed.images.get(&image).map_or(&Presence::Unknown, |track| &track.presence);
+        let is_known_or_free_to_find_out = match presence {
+            Presence::Present(_) => true,
+            Presence::Unknown => !self.must_look_for(&image),
+            Presence::Missing => false,
+        };
+        let may_be_new = self.bounds.authority == Authority::Assignment;
+        if !may_be_new || !is_known_or_free_to_find_out || self.is_blocked(placement, one) {
+            return None;
+        }
+        Some(Action::Create(NewContainer {
+            device: self.bounds.device.clone(),
+            placement,
+            replica: one.replica.clone(),
+            loss: one.loss.into(),
+            spec: one.spec.clone(),
+        }))
+    }
+
+    /// Whether something that is still ending here holds what this copy needs: a host port, or, where it is an earlier
+    /// copy of the same replica, its data.
+    fn is_blocked(&self, placement: PlacementId, one: &WantedReplica) -> bool {
+        self.observed.containers.values().any(|other| {
+            let is_leaving = other.placement != placement
+                && other.state.is_running()
+                && (!self.wanted.runs(other.placement) || self.busy_stopping(other));
+            is_leaving && (has_port_of(&one.spec, other) || (other.replica == one.replica && holds_data(one)))
+        })
+    }
+
+    fn busy_stopping(&self, container: &Container) -> bool {
+        let is_stop = |action: &Action| matches!(action, Action::Stop(_, id, _) if *id == container.id);
+        self.observed.under_way.values().any(is_stop) || self.actions.iter().any(is_stop)
+    }
+
+    /// Asks after containers of which the engine has said nothing since it started or stopped them.
+    fn look_at_unseen(&mut self) {
+        let observed = self.observed;
+        for (&placement, track) in &observed.tracks {
+            let Some((since, id)) = &track.unseen else { continue };
+            let is_late = self.now >= *since + UNSEEN_FOR && self.may_stop(placement);
+            if is_late && !self.busy.contains(&placement) {
+                self.act(Action::Inspect(placement, id.clone()));
+            }
+        }
+    }
+}
+
+/// Time to end for a container whose specification is not known any more. Docker's own.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+impl ImageTrack {
+    /// Whether it is not there yet but can be expected.
+    fn is_on_the_way(&self) -> bool {
+        !matches!(self.presence, Presence::Present(_)) && self.failures == 0
+    }
+}
+
+/// Whether a container holds a host port that this specification opens.
+fn has_port_of(spec: &ContainerSpec, other: &Container) -> bool {
+    spec.ports.iter().any(|port| {
+        other.ports.iter().any(|(_, host, protocol)| Some(*host) == port.host && *protocol == port.protocol)
+    })
+}
+
+/// Whether two copies of this replica must not run side by side on one device.
+fn holds_data(one: &WantedReplica) -> bool {
+    let is_exclusive = matches!(one.loss, LossPolicy::Exclusive { .. });
+    let writes = one
+        .spec
+        .mounts
+        .iter()
+        .any(|mount| !mount.read_only && matches!(mount.kind, MountKind::Volume { .. } | MountKind::Bind { .. }));
+    is_exclusive || writes || !one.spec.devices.is_empty()
+}

@@ -1,0 +1,89 @@
+//! What goes into the core and what comes out of it.
+
+use std::time::Duration;
+
+use outrigger_protocol::{
+    Assignment, BootId, ByeReason, DownMessage, Facts, Load, LogsRequest, PlacementId, RequestId, SessionNumber, Stamp,
+    UpMessage, Usage,
+};
+
+use super::action::{Action, ActionId, Outcome};
+use crate::engine::{ContainerId, EngineEvent, PullProgress};
+
+/// What does not change while the agent runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The kernel's name for this boot.
+    pub boot: BootId,
+    /// Made once per installation.
+    pub machine: u128,
+    /// The device's name, for the environment of its containers.
+    pub device: outrigger_protocol::DeviceName,
+    /// Time between reports.
+    pub heartbeat: Duration,
+}
+
+/// What the disk had when the agent started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// There is no file: a new device, or a wiped one.
+    Nothing,
+    /// There is one that cannot be read. Nothing is started or stopped until the hub has spoken.
+    Unreadable,
+    /// The last assignment.
+    Assignment(Assignment),
+}
+
+/// Something that has happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The time of day in milliseconds since 1970, only to be shown. Given before the inputs that show it.
+    Wall(u64),
+    /// What the device is, where it has changed: the engine has come up, say.
+    Facts(Box<Facts>),
+    /// A connection stands and its topics are subscribed.
+    Connected(SessionNumber),
+    /// It stands no more.
+    Disconnected,
+    /// A message of the hub.
+    Down(DownMessage),
+    /// The message could not be handed to the connection: its queue is full.
+    Unsent(outrigger_protocol::Channel),
+    /// The engine says something.
+    Engine(EngineEvent),
+    /// An [`Effect::Act`] has ended.
+    Done(ActionId, Outcome),
+    /// A pull goes on.
+    Pulling(ActionId, PullProgress),
+    /// An [`Effect::Save`] has ended; the reason if it failed.
+    Saved(Stamp, Result<(), String>),
+    /// The load now.
+    Load(Load),
+    /// What the replicas use.
+    Usage(Vec<Usage>),
+    /// An answer ([`Effect::Logs`]) has come to its end.
+    Answered(RequestId),
+    /// Time has passed; due at [`super::Core::wake_at`] at the latest.
+    Tick,
+    /// The agent ends.
+    Stop(ByeReason),
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Send it on the present connection, or drop it where there is none.
+    Publish(UpMessage),
+    /// Put it on the disk and say [`Input::Saved`]. Nothing that it brings is begun before that.
+    Save(Box<Assignment>),
+    /// Have the engine do it, beside others, and say [`Input::Done`].
+    Act(ActionId, Action),
+    /// Give it up: nobody wants it any more. No [`Input::Done`] is to follow.
+    Abort(ActionId),
+    /// Answer a question for output, and say [`Input::Answered`] at the end.
+    Logs(RequestId, PlacementId, ContainerId, LogsRequest),
+    /// The asker has taken the parts up to this one.
+    Taken(RequestId, u32),
+    /// Stop answering. No [`Input::Answered`] is to follow.
+    Cancel(RequestId),
+}

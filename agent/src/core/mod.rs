@@ -1,0 +1,401 @@
+//! The agent without its surroundings: a state machine that is told what happens and when, and says what to do.
+//!
+//! It reads no clock, opens nothing and waits for nothing, so one process can run hundreds of agents through power cuts
+//! and partitions from a seed. `step` is deterministic: the same inputs give the same effects.
+
+mod action;
+mod converge;
+mod heartbeat;
+mod lease;
+mod message;
+mod observed;
+mod status;
+mod track;
+mod wanted;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use outrigger_protocol::{
+    Answer, AnswerBody, Ask, Assignment, Bye, Channel, DownMessage, Epoch, Facts, Goal, Hello, Lease, LogsRequest,
+    Moment, RequestId, SessionNumber, Stamp, UpMessage,
+};
+use tracing::{info, warn};
+
+pub use action::{Action, ActionId, ImageKey, Outcome, Success};
+pub use converge::{Authority, Bounds, MAX_CHECKS, MAX_PULLS, MAX_STARTS, MAX_STOPS, converge};
+pub use lease::Term;
+pub use message::{Effect, Held, Input, Settings};
+pub use observed::{ImageTrack, Link, Observed, Presence};
+pub use status::cut;
+pub use track::{LONGEST_PAUSE, Over, Track, pause};
+pub use wanted::{Wanted, WantedReplica};
+
+use heartbeat::Heartbeat;
+use lease::LeaseKeeper;
+use status::{Sources, Teller};
+
+/// Questions answered at a time; each holds a connection to the engine and a window of chunks.
+pub const MAX_REQUESTS: usize = 16;
+/// Time until a failed save is tried again.
+const SAVE_AGAIN: Duration = Duration::from_secs(30);
+
+/// The agent without its surroundings.
+#[derive(Debug, Clone)]
+pub struct Core {
+    settings: Settings,
+    facts: Facts,
+    wall: (Moment, u64),
+    session: Option<SessionNumber>,
+    highest_epoch: Epoch,
+    held: Option<Stamp>,
+    saving: Option<Box<Assignment>>,
+    unsaved: Option<Unsaved>,
+    wanted: Wanted,
+    observed: Observed,
+    bounds: Bounds,
+    leases: LeaseKeeper,
+    heartbeat: Heartbeat,
+    teller: Teller,
+    tell_at: Moment,
+    is_changed: bool,
+    requests: BTreeSet<RequestId>,
+    next_action: u64,
+    is_stopping: bool,
+}
+
+/// An assignment that could not be saved.
+#[derive(Debug, Clone)]
+struct Unsaved {
+    assignment: Box<Assignment>,
+    reason: String,
+    retry_at: Moment,
+}
+
+impl Core {
+    /// An agent that has just started, with what its disk had.
+    #[must_use]
+    pub fn new(settings: Settings, facts: Facts, held: Held) -> Self {
+        let heartbeat = Heartbeat::new(settings.heartbeat);
+        let bounds = Bounds { device: settings.device.clone(), authority: Authority::Nobody, renewed_at: None };
+        let mut core = Self {
+            settings,
+            facts,
+            wall: (Moment::ZERO, 0),
+            session: None,
+            highest_epoch: Epoch::default(),
+            held: None,
+            saving: None,
+            unsaved: None,
+            wanted: Wanted::default(),
+            observed: Observed::default(),
+            bounds,
+            leases: LeaseKeeper::default(),
+            heartbeat,
+            teller: Teller::default(),
+            tell_at: Moment::NEVER,
+            is_changed: true,
+            requests: BTreeSet::new(),
+            next_action: 0,
+            is_stopping: false,
+        };
+        match held {
+            Held::Nothing => (),
+            Held::Unreadable => {
+                warn!("the assignment on the disk cannot be read; nothing is started before the hub speaks")
+            }
+            Held::Assignment(assignment) => {
+                core.highest_epoch = assignment.stamp.epoch;
+                core.adopt(&assignment, Authority::Assignment);
+            }
+        }
+        core
+    }
+
+    /// Something has happened: what is to be done, in this order.
+    #[must_use]
+    pub fn step(&mut self, now: Moment, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.is_changed |= !matches!(input, Input::Wall(_) | Input::Load(_) | Input::Usage(_) | Input::Tick);
+        self.apply(now, input, &mut effects);
+        if !self.is_stopping {
+            self.save_again(now, &mut effects);
+            self.act(now, &mut effects);
+            self.report(now, &mut effects);
+        }
+        effects
+    }
+
+    /// When [`Input::Tick`] is due at the latest.
+    #[must_use]
+    pub fn wake_at(&self, now: Moment) -> Moment {
+        let tracks = self.observed.tracks.values().flat_map(|track| {
+            let unseen = track.unseen.as_ref().map_or(Moment::NEVER, |(since, _)| *since + converge::UNSEEN_FOR);
+            [track.retry_at, track.stop_retry_at, unseen]
+        });
+        let images = self.observed.images.values().map(|image| image.retry_at);
+        let leases = self.wanted.replicas.values().filter_map(|one| converge::lease_due(one, &self.bounds));
+        let next = tracks.chain(images).chain(leases).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
+        let save = self.unsaved.as_ref().map_or(Moment::NEVER, |unsaved| unsaved.retry_at);
+        next.min(self.heartbeat.due_at()).min(self.tell_at).min(save)
+    }
+
+    /// What is to run here, for those who sample or count it.
+    #[must_use]
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// What is known of the engine.
+    #[must_use]
+    pub fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
+    /// The assignment that the device holds.
+    #[must_use]
+    pub fn held(&self) -> Option<Stamp> {
+        self.held
+    }
+
+    fn apply(&mut self, now: Moment, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Wall(unix_ms) => self.wall = (now, unix_ms),
+            Input::Facts(facts) => self.learn(*facts, now, effects),
+            Input::Connected(session) => self.connected(session, now, effects),
+            Input::Disconnected => self.disconnected(effects),
+            Input::Down(message) => self.hear(message, now, effects),
+            Input::Unsent(channel) => self.unsent(channel),
+            Input::Engine(event) => {
+                let unix_s = self.unix_s(now);
+                self.observed.hear(event, &self.wanted, now, unix_s);
+            }
+            Input::Done(id, outcome) => {
+                let unix_s = self.unix_s(now);
+                self.observed.done(id, outcome, &self.wanted, now, unix_s);
+            }
+            Input::Pulling(id, progress) => self.observed.pulling(id, progress),
+            Input::Saved(stamp, result) => self.saved(stamp, result, now),
+            Input::Load(load) => self.heartbeat.load(load),
+            Input::Usage(usage) => self.heartbeat.usage(usage),
+            Input::Answered(request) => {
+                self.requests.remove(&request);
+            }
+            Input::Tick => (),
+            Input::Stop(reason) => {
+                self.is_stopping = true;
+                if let Some(session) = self.session {
+                    effects.push(Effect::Publish(UpMessage::Bye(Bye { session, reason })));
+                }
+            }
+        }
+    }
+
+    fn unix_ms(&self, now: Moment) -> u64 {
+        let (at, unix_ms) = self.wall;
+        unix_ms.saturating_add(u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn unix_s(&self, now: Moment) -> i64 {
+        i64::try_from(self.unix_ms(now) / 1000).unwrap_or(i64::MAX)
+    }
+
+    fn learn(&mut self, facts: Facts, now: Moment, effects: &mut Vec<Effect>) {
+        if facts == self.facts {
+            return;
+        }
+        self.facts = facts;
+        self.hello(now, effects);
+    }
+
+    fn connected(&mut self, session: SessionNumber, now: Moment, effects: &mut Vec<Effect>) {
+        self.session = Some(session);
+        self.leases.begin(session);
+        self.heartbeat.begin(session, now);
+        self.hello(now, effects);
+    }
+
+    /// Says who it is; the whole status follows.
+    fn hello(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let Some(session) = self.session else { return };
+        let hello = Hello {
+            boot: self.settings.boot,
+            session,
+            machine: self.settings.machine,
+            held: self.held,
+            unix_ms: self.unix_ms(now),
+            heartbeat_ms: u32::try_from(self.settings.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            facts: self.facts.clone(),
+        };
+        effects.push(Effect::Publish(UpMessage::Hello(Box::new(hello))));
+        self.teller.begin(session);
+    }
+
+    fn disconnected(&mut self, effects: &mut Vec<Effect>) {
+        self.session = None;
+        self.heartbeat.end();
+        self.teller.end();
+        effects.extend(std::mem::take(&mut self.requests).into_iter().map(Effect::Cancel));
+    }
+
+    fn unsent(&mut self, channel: Channel) {
+        match channel {
+            Channel::Hello | Channel::Status => self.teller.again(),
+            // A heartbeat that cannot be sent now is worth nothing later, and the asker of an answer asks again.
+            Channel::Report | Channel::Bye | Channel::Answer => (),
+            Channel::Want | Channel::Routes | Channel::Lease | Channel::Ask => (),
+        }
+    }
+
+    fn hear(&mut self, message: DownMessage, now: Moment, effects: &mut Vec<Effect>) {
+        match message {
+            DownMessage::Want(assignment) => self.want(assignment, now, effects),
+            DownMessage::Lease(lease) => self.lease(lease),
+            DownMessage::Ask(ask) => self.asked(ask, now, effects),
+        }
+    }
+
+    fn want(&mut self, assignment: Assignment, now: Moment, effects: &mut Vec<Effect>) {
+        let stamp = assignment.stamp;
+        let saving = self.saving.as_ref().map(|saving| saving.stamp);
+        if stamp.epoch < self.highest_epoch || self.held.max(saving).is_some_and(|newest| stamp < newest) {
+            warn!(%stamp, "an older assignment is ignored");
+            return;
+        }
+        if self.held == Some(stamp) || saving == Some(stamp) {
+            return;
+        }
+        self.highest_epoch = stamp.epoch;
+        self.save(assignment.into(), effects);
+        self.heartbeat.hurry(now);
+    }
+
+    fn save(&mut self, assignment: Box<Assignment>, effects: &mut Vec<Effect>) {
+        self.unsaved = None;
+        effects.push(Effect::Save(assignment.clone()));
+        self.saving = Some(assignment);
+    }
+
+    fn save_again(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if let Some(unsaved) = self.unsaved.take_if(|unsaved| unsaved.retry_at <= now) {
+            self.save(unsaved.assignment, effects);
+        }
+    }
+
+    fn saved(&mut self, stamp: Stamp, result: Result<(), String>, now: Moment) {
+        let Some(assignment) = self.saving.take_if(|saving| saving.stamp == stamp) else { return };
+        match result {
+            Ok(()) => self.adopt(&assignment, Authority::Assignment),
+            Err(reason) => {
+                warn!(%stamp, reason, "the assignment could not be saved; nothing new is started");
+                self.adopt(&assignment, Authority::Unsaved);
+                self.unsaved = Some(Unsaved { assignment, reason, retry_at: now + SAVE_AGAIN });
+            }
+        }
+    }
+
+    /// Works towards this assignment from now on.
+    fn adopt(&mut self, assignment: &Assignment, authority: Authority) {
+        let (wanted, skipped) = Wanted::of(assignment);
+        for placement in skipped {
+            warn!(%placement, "a replica without a specification is skipped");
+        }
+        info!(stamp = %wanted.stamp, replicas = wanted.replicas.len(), "assignment");
+        self.held = Some(wanted.stamp);
+        self.wanted = wanted;
+        self.bounds.authority = authority;
+        self.observed.forget_all_but(&self.wanted);
+    }
+
+    fn lease(&mut self, lease: Lease) {
+        if self.leases.renew(lease, self.highest_epoch) {
+            self.highest_epoch = lease.epoch;
+            self.bounds.renewed_at = self.leases.renewed_at();
+        }
+    }
+
+    fn asked(&mut self, ask: Ask, now: Moment, effects: &mut Vec<Effect>) {
+        match ask {
+            Ask::Hello => self.hello(now, effects),
+            Ask::Logs(request, logs) => effects.push(self.start_logs(request, logs)),
+            Ask::Taken(request, sequence) => {
+                if self.requests.contains(&request) {
+                    effects.push(Effect::Taken(request, sequence));
+                }
+            }
+            Ask::Cancel(request) => {
+                if self.requests.remove(&request) {
+                    effects.push(Effect::Cancel(request));
+                }
+            }
+        }
+    }
+
+    fn start_logs(&mut self, request: RequestId, logs: LogsRequest) -> Effect {
+        let refuse = |why: &str| {
+            let body = AnswerBody::Error(why.to_owned());
+            Effect::Publish(UpMessage::Answer(Answer { request, sequence: 0, body }))
+        };
+        if self.requests.contains(&request) {
+            return refuse("a question of that number is being answered");
+        }
+        if self.requests.len() >= MAX_REQUESTS {
+            return refuse("the device answers too many questions at once; try again later");
+        }
+        let Some(container) = self.observed.by_placement().get(&logs.placement).map(|container| container.id.clone())
+        else {
+            return refuse("the device has no container of that replica");
+        };
+        self.requests.insert(request);
+        Effect::Logs(request, logs.placement, container, logs)
+    }
+
+    fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let images = self.wanted.images();
+        let is_unwanted = |action: &Action| match action {
+            Action::Pull(image) | Action::Check(image) => !images.contains(image),
+            Action::Create(_) | Action::Start(..) | Action::Stop(..) | Action::Remove(..) | Action::Inspect(..) => {
+                false
+            }
+        };
+        let unwanted: Vec<ActionId> =
+            self.observed.under_way.iter().filter(|(_, action)| is_unwanted(action)).map(|(id, _)| *id).collect();
+        for id in unwanted {
+            self.observed.abort(id);
+            effects.push(Effect::Abort(id));
+        }
+        for action in converge(&self.wanted, &self.observed, &self.bounds, now) {
+            let id = ActionId(self.next_action);
+            self.next_action += 1;
+            self.observed.issue(id, action.clone(), &self.wanted, now);
+            self.is_changed = true;
+            effects.push(Effect::Act(id, action));
+        }
+    }
+
+    fn report(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if self.is_changed || self.tell_at <= now {
+            self.is_changed = false;
+            let sources = Sources {
+                held: self.held,
+                wanted: &self.wanted,
+                observed: &self.observed,
+                bounds: &self.bounds,
+                unsaved: self.unsaved.as_ref().map(|unsaved| unsaved.reason.as_str()),
+            };
+            let (status, tell_at) = self.teller.tell(&sources, now);
+            self.tell_at = tell_at;
+            effects.extend(status.map(|status| Effect::Publish(UpMessage::Status(status))));
+        }
+        if let Some(report) = self.heartbeat.beat(now) {
+            self.leases.report_sent(report.sequence, now);
+            effects.push(Effect::Publish(UpMessage::Report(report)));
+        }
+    }
+
+    /// Whether it holds a copy that is to run.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.observed.under_way.is_empty() && self.wanted.replicas.values().all(|one| one.goal == Goal::Prepare)
+    }
+}
