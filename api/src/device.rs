@@ -187,6 +187,16 @@ pub struct DeviceWarning {
     pub help: String,
 }
 
+/// Answer to the removal of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Forgotten {
+    /// The device.
+    pub device: String,
+    /// Replicas that had a copy there; they are placed elsewhere where something can take them.
+    pub replicas: Vec<String>,
+}
+
 /// A change of what the operator says about a device. What is left out stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -28,12 +28,25 @@ pub struct ReplicaExplanation {
     pub device: Option<String>,
     /// Why, in one sentence.
     pub reason: String,
-    /// What made up the score of its device when it was chosen; the sum is the score, and the highest wins.
+    /// What spoke for its device when it was chosen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub score: Vec<ScorePart>,
     /// Every device that cannot take it, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<Refusal>,
+    /// Every device that could take it now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Candidate>,
+}
+
+/// A device that could take a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Candidate {
+    /// The device.
+    pub device: String,
+    /// What speaks for it.
+    pub score: Vec<ScorePart>,
 }
 
 /// What was decided for a replica.
@@ -52,11 +65,12 @@ pub enum Verdict {
     Other,
 }
 
-/// One part of a score.
+/// One part of a score. `spread` and `copies` count copies of the service that are there already (as negative points) and
+/// decide first, in this order; the others are summed. More is better, and ties go to the smaller name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ScorePart {
-    /// What was looked at.
+    /// What was looked at: `spread`, `copies`, `free`, `load`, `trouble` or `image`.
     pub name: String,
     /// What it gave.
     pub points: i64,

@@ -19,10 +19,11 @@ mod service;
 mod stack;
 
 pub use device::{
-    Attached, Availability, Device, DeviceChange, DeviceList, DeviceState, DeviceWarning, EngineView, Load, Reserved,
+    Attached, Availability, Device, DeviceChange, DeviceList, DeviceState, DeviceWarning, EngineView, Forgotten, Load,
+    Reserved,
 };
 pub use event::{Event, EventList, EventQuery, Severity};
-pub use explain::{Explanation, Refusal, ReplicaExplanation, ScorePart, Verdict};
+pub use explain::{Candidate, Explanation, Refusal, ReplicaExplanation, ScorePart, Verdict};
 pub use health::{Check, Fleet, Health};
 pub use history::{Dimension, History, HistoryQuery, Range, Series};
 pub use logs::{LogFrame, LogOutput, LogsQuery};

@@ -52,6 +52,8 @@ pub enum ProblemKind {
     UnsupportedMediaType,
     /// The request names a host that this hub is not.
     WrongHost,
+    /// The request comes from a page of another site.
+    WrongOrigin,
     /// Too much of it is under way already.
     TooMany,
     /// The device that would have to answer is not connected.
@@ -138,6 +140,7 @@ impl ProblemKind {
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed => 400,
+            Self::WrongOrigin => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,

@@ -67,8 +67,13 @@ pub struct PlacedCopy {
     /// Why it is so, where that is worth saying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The image as the user wrote it.
-    pub image: String,
+    /// The image as the user wrote it; left out for a copy with an older content than the service's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The service's revision that it was made from.
+    pub revision: u64,
+    /// Why it is on that device.
+    pub reason: String,
     /// What was pulled: `sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -123,7 +128,11 @@ pub enum ReplicaState {
     Failed,
     /// It is being stopped.
     Stopping,
-    /// Its device is not heard: nobody knows how it is.
+    /// Its lease ran out, and it was stopped for that.
+    LeaseOver,
+    /// Its device has not been heard since the hub's start: nobody knows how it is.
+    Unknown,
+    /// Its device is lost: nobody knows how it is.
     Lost,
     /// One that this reader does not know.
     #[serde(other)]

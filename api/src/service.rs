@@ -73,6 +73,8 @@ pub struct Update {
 pub enum UpdateState {
     /// Every copy has the present specification.
     Done,
+    /// The new image is pulled; nothing has stopped yet.
+    Preparing,
     /// Copies are being changed.
     Rolling,
     /// A new copy did not become healthy, and the rest keep what they have.
