@@ -1,1 +1,8 @@
-//! Not yet.
+//! The hub: it hears the fleet over MQTT, decides what runs where, keeps it, and serves users over HTTP.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod broker;
+pub mod clock;
+pub mod core;
+pub mod handle;

@@ -1,0 +1,267 @@
+//! The embedded broker: mqtt5's connection handling behind our own accept loop.
+//!
+//! The loop is our own because the crate's listeners let one silent socket block all others, and because each connection
+//! gets its own gate. The crate's defaults that matter are all overridden here: files in the working folder, 256 MB
+//! packets, `$SYS` topics, unlimited retained messages.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::{future::Future, io, pin::Pin};
+
+use mqtt5::QoS;
+use mqtt5::broker::client_handler::ClientHandler;
+use mqtt5::broker::events::{
+    BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, PublishAction,
+};
+use mqtt5::broker::router::{DeliveryLanes, MessageRouter, SubscriptionRequest};
+use mqtt5::broker::storage::QueueLimits;
+use mqtt5::broker::sys_topics::BrokerStats;
+use mqtt5::broker::transport::BrokerTransport;
+use mqtt5::broker::{BrokerConfig, ResourceLimits, ResourceMonitor};
+use mqtt5::packet::publish::PublishPacket;
+use outrigger_protocol::{Channel, MAX_STATUS, MAX_WANT};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{debug, error, warn};
+
+use super::gate::Gate;
+use super::limits::Limits;
+use super::{Counters, Happening, Inbox, Outgoing, Packet};
+use crate::clock;
+
+/// Largest packet from a device: the largest payload with its topic and properties.
+const MAX_PACKET: usize = MAX_STATUS + 4096;
+/// A device subscribes to its down channels, and to each only once.
+const MAX_SUBSCRIPTIONS: usize = 8;
+/// Messages that wait for one slow device. Assignments replace each other, so few are worth keeping.
+const MAX_QUEUED: usize = 64;
+/// Retained messages: two for each device of a fleet as large as the sockets allow.
+const MAX_RETAINED: usize = 65_536;
+/// Messages of one device in a minute: 100 in a second, to which only logs come near.
+const MAX_MESSAGES_PER_MINUTE: u32 = 6_000;
+/// Bytes of one device in a minute.
+const MAX_BYTES_PER_MINUTE: u64 = 256 * 1024 * 1024;
+/// Unacknowledged bytes after which the kernel gives a connection up; the MQTT keep-alive may be longer.
+const USER_TIMEOUT_MS: u32 = 20_000;
+/// Our own name at the broker. No device can have it.
+const HUB: &str = "$hub";
+/// Wills that may wait to be read: a site of this many devices may lose its power at once.
+const WILLS: usize = 4096;
+
+/// A running embedded broker; it stops when dropped.
+#[derive(Debug)]
+pub struct Embedded {
+    /// Where it listens.
+    pub address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+struct Broker {
+    router: Arc<MessageRouter>,
+    config: Arc<BrokerConfig>,
+    stats: Arc<BrokerStats>,
+    monitor: Arc<ResourceMonitor>,
+    counters: Arc<Counters>,
+    limits: Limits,
+    stop: broadcast::Sender<()>,
+}
+
+/// Starts the broker on `listen`. Messages go to `inbox`; what comes from `outgoing` is published.
+///
+/// # Errors
+/// If the address cannot be listened on.
+pub async fn start(listen: SocketAddr, inbox: Inbox, outgoing: mpsc::Receiver<Outgoing>) -> io::Result<Embedded> {
+    let listener = TcpListener::bind(listen).await?;
+    let address = listener.local_addr()?;
+    let counters = Arc::clone(inbox.counters());
+    let router = Arc::new(
+        MessageRouter::new()
+            .with_retained_limits(MAX_RETAINED, MAX_WANT)
+            .with_fallback_queue_limits(QueueLimits { max_messages: MAX_QUEUED, max_bytes: 2 * MAX_WANT }),
+    );
+    let events = Arc::new(Events { inbox: inbox.clone(), router: Arc::clone(&router) });
+    let broker = Broker {
+        router: Arc::clone(&router),
+        config: Arc::new(config(events)),
+        stats: Arc::new(BrokerStats::new()),
+        monitor: Arc::new(ResourceMonitor::new(message_limits())),
+        counters: Arc::clone(&counters),
+        limits: Limits::default(),
+        stop: broadcast::channel(1).0,
+    };
+    let mut tasks = JoinSet::new();
+    hear_wills(&router, inbox.clone(), &mut tasks).await;
+    tasks.spawn(publish_all(Arc::clone(&router), counters, outgoing));
+    inbox.tell(Happening::Up).await;
+    tasks.spawn(accept(listener, broker));
+    Ok(Embedded { address, _tasks: tasks })
+}
+
+fn config(events: Arc<Events>) -> BrokerConfig {
+    let mut config = BrokerConfig::new()
+        .with_max_packet_size(MAX_PACKET)
+        .with_maximum_qos(1)
+        .with_session_expiry(Duration::ZERO)
+        .with_max_subscriptions_per_client(MAX_SUBSCRIPTIONS)
+        .with_max_retained_messages(MAX_RETAINED)
+        .with_max_retained_message_size(MAX_WANT)
+        .with_client_channel_capacity(MAX_QUEUED)
+        .with_max_outbound_inflight(16);
+    config.storage_config.enable_persistence = false;
+    config.sys_topics_enabled = false;
+    config.wildcard_subscription_available = false;
+    config.shared_subscription_available = false;
+    config.subscription_identifier_available = false;
+    config.topic_alias_maximum = 16;
+    config.server_receive_maximum = Some(64);
+    config.event_handler = Some(events);
+    config
+}
+
+fn message_limits() -> ResourceLimits {
+    ResourceLimits {
+        max_message_rate_per_client: MAX_MESSAGES_PER_MINUTE,
+        max_bandwidth_per_client: MAX_BYTES_PER_MINUTE,
+        rate_limit_window: Duration::from_secs(60),
+        ..ResourceLimits::default()
+    }
+}
+
+/// Accepts connections until the hub stops. Whoever is one too many is dropped at once.
+async fn accept(listener: TcpListener, broker: Broker) {
+    let mut connections = JoinSet::new();
+    loop {
+        // Both may be cancelled: an accept that is not ready holds nothing, and a finished task stays finished.
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => broker.serve(stream, peer, &mut connections),
+                Err(error) => {
+                    // Most often no file descriptor is left. Some will be soon.
+                    warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = connections.join_next() => (),
+        }
+    }
+}
+
+impl Broker {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+        let Some(place) = self.limits.admit(peer.ip()) else {
+            Counters::add(&self.counters.connections_refused);
+            return debug!(%peer, "connection refused: too many");
+        };
+        let prepared = stream.set_nodelay(true).and_then(|()| {
+            rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS).map_err(io::Error::from)
+        });
+        if let Err(error) = prepared {
+            return debug!(%peer, %error, "connection lost at once");
+        }
+        let handler = ClientHandler::new(
+            BrokerTransport::tcp(stream),
+            peer,
+            Arc::clone(&self.config),
+            Arc::clone(&self.router),
+            Arc::new(Gate::new(Arc::clone(&self.counters), place)),
+            None,
+            Arc::clone(&self.stats),
+            Arc::clone(&self.monitor),
+            self.stop.subscribe(),
+        );
+        connections.spawn(async move {
+            if let Err(error) = handler.run().await {
+                debug!(%peer, %error, "connection ended");
+            }
+        });
+    }
+}
+
+/// Wills pass none of the broker's hooks, so the hub subscribes to them like a client. It is the only wildcard filter.
+async fn hear_wills(router: &MessageRouter, inbox: Inbox, tasks: &mut JoinSet<()>) {
+    let (lanes, mut received) = DeliveryLanes::channel(WILLS);
+    let (displaced, kept) = oneshot::channel();
+    router.register_client(HUB.to_owned(), lanes, router.queue_handle(HUB), displaced).await;
+    let request = SubscriptionRequest::new(HUB, Channel::Bye.of_all_devices(), QoS::AtLeastOnce);
+    if let Err(error) = router.subscribe(request).await {
+        // Silence still tells that a device is lost, only later.
+        error!(%error, "the broker does not hand over wills");
+    }
+    tasks.spawn(async move {
+        let _kept = kept;
+        while let Some(message) = received.recv().await {
+            inbox.receive(&message.publish.topic_name, &message.publish.payload).await;
+        }
+    });
+}
+
+/// Publishes what the hub has to say. Never waits for a slow device: what does not fit is queued for it, or dropped.
+async fn publish_all(router: Arc<MessageRouter>, counters: Arc<Counters>, mut outgoing: mpsc::Receiver<Outgoing>) {
+    while let Some(message) = outgoing.recv().await {
+        match message.to_packets() {
+            Ok(packets) => {
+                for packet in packets {
+                    Counters::add(&counters.sent);
+                    router.route_message_with_deadline(&to_publish(packet), None, clock::timer_now()).await;
+                }
+            }
+            Err(error) => {
+                Counters::add(&counters.too_large);
+                error!(device = %message.device(), %error, "cannot send");
+            }
+        }
+    }
+}
+
+fn to_publish(packet: Packet) -> PublishPacket {
+    let qos = if packet.confirmed { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+    let mut publish = PublishPacket::new(packet.topic, packet.payload, qos);
+    publish.retain = packet.retain;
+    publish
+}
+
+/// The broker's hooks.
+struct Events {
+    inbox: Inbox,
+    router: Arc<MessageRouter>,
+}
+
+type Done<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+impl BrokerEventHandler for Events {
+    fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Done<'a, ()> {
+        Box::pin(async move {
+            debug!(client = %event.client_id, "connected");
+            self.count_connected().await;
+        })
+    }
+
+    fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> Done<'a, PublishAction> {
+        Box::pin(async move {
+            self.inbox.receive(&event.topic, &event.payload).await;
+            PublishAction::Handled
+        })
+    }
+
+    fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Done<'a, ()> {
+        Box::pin(async move {
+            // The event names only the client: after a takeover it is the old connection's, while the new one lives. So it
+            // decides nothing; the will carries its session's number.
+            let back = self.router.is_connected(&event.client_id).await;
+            debug!(client = %event.client_id, reason = ?event.reason, back, "disconnected");
+            self.count_connected().await;
+        })
+    }
+}
+
+impl Events {
+    async fn count_connected(&self) {
+        // Less one: ourselves.
+        let connected = self.router.client_count().await.saturating_sub(1);
+        let connected = u64::try_from(connected).unwrap_or(u64::MAX);
+        self.inbox.counters().connected.store(connected, Ordering::Relaxed);
+    }
+}

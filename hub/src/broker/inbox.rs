@@ -1,0 +1,125 @@
+//! Where payloads from devices become messages, on their way to the control loop.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use outrigger_protocol::{Channel, DeviceName, Topic, UpMessage, decode_up};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::{Answers, Counters, Happening};
+
+/// Happenings that may wait for the control loop: a few seconds of a large fleet.
+pub const CAPACITY: usize = 8192;
+/// Places that heartbeats leave free for what counts more.
+const KEPT_FROM_HEARTBEATS: usize = CAPACITY / 4;
+/// Devices and channels whose garbage is logged; after so many different ones it is only counted.
+const MAX_COMPLAINTS: usize = 1024;
+
+/// Decodes what devices publish and hands it on: answers to who asked, the rest to the control loop.
+#[derive(Debug, Clone)]
+pub struct Inbox {
+    sender: mpsc::Sender<Happening>,
+    answers: Answers,
+    counters: Arc<Counters>,
+    complained: Arc<Mutex<HashSet<(String, Option<Channel>)>>>,
+}
+
+impl Inbox {
+    /// An inbox and the end at which the control loop reads.
+    #[must_use]
+    pub fn new(answers: Answers) -> (Self, mpsc::Receiver<Happening>) {
+        let (sender, receiver) = mpsc::channel(CAPACITY);
+        let inbox = Self { sender, answers, counters: Arc::default(), complained: Arc::default() };
+        (inbox, receiver)
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Takes one payload. Waits while the control loop is behind, so that a device that talks much slows only itself;
+    /// heartbeats are dropped instead, because a late one is worth nothing.
+    pub(super) async fn receive(&self, topic: &str, payload: &[u8]) {
+        let Ok(topic) = topic.parse::<Topic>() else { return self.complain(topic, None, &"no topic of a device") };
+        match decode_up(topic.channel, payload) {
+            Ok(message) => self.deliver(topic.device, message).await,
+            Err(error) => self.complain(topic.device.as_str(), Some(topic.channel), &error),
+        }
+    }
+
+    async fn deliver(&self, device: DeviceName, message: UpMessage) {
+        Counters::add(&self.counters.received);
+        match message {
+            UpMessage::Answer(answer) => self.answers.deliver(&device, answer),
+            UpMessage::Report(_) if self.sender.capacity() <= KEPT_FROM_HEARTBEATS => {
+                Counters::add(&self.counters.heartbeats_shed);
+            }
+            message @ (UpMessage::Hello(_) | UpMessage::Report(_) | UpMessage::Status(_) | UpMessage::Bye(_)) => {
+                self.tell(Happening::Heard { device, message }).await;
+            }
+        }
+    }
+
+    /// Hands on what is no message of a device.
+    pub(super) async fn tell(&self, happening: Happening) {
+        // The control loop is gone only when the hub stops.
+        let _ = self.sender.send(happening).await;
+    }
+
+    fn complain(&self, who: &str, channel: Option<Channel>, error: &(dyn std::fmt::Display + Sync)) {
+        Counters::add(&self.counters.malformed);
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.len() >= MAX_COMPLAINTS || !complained.insert((who.chars().take(120).collect(), channel)) {
+            return;
+        }
+        warn!(from = who, ?channel, %error, "dropped a message; further ones like it are only counted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_protocol::{Bye, ByeReason, Report, SessionNumber, encode_up};
+
+    use super::*;
+
+    fn bytes(message: &UpMessage) -> Vec<u8> {
+        encode_up(message).unwrap()
+    }
+
+    fn report() -> UpMessage {
+        UpMessage::Report(Report { session: SessionNumber(1), sequence: 1, load: None, usage: vec![] })
+    }
+
+    #[tokio::test]
+    async fn heartbeats_are_shed_before_anything_that_counts() {
+        let (inbox, mut events) = Inbox::new(Answers::default());
+        for _ in 0..CAPACITY {
+            inbox.receive("or/1/pi/report", &bytes(&report())).await;
+        }
+        let bye = UpMessage::Bye(Bye { session: SessionNumber(1), reason: ByeReason::Restart });
+        inbox.receive("or/1/pi/bye", &bytes(&bye)).await;
+        let totals = inbox.counters().totals();
+        assert_eq!(totals.heartbeats_shed, KEPT_FROM_HEARTBEATS as u64);
+        drop(inbox);
+        let mut last = None;
+        while let Some(happening) = events.recv().await {
+            last = Some(happening);
+        }
+        assert!(matches!(last, Some(Happening::Heard { message: UpMessage::Bye(_), .. })));
+    }
+
+    #[tokio::test]
+    async fn garbage_is_counted_and_dropped() {
+        let (inbox, mut events) = Inbox::new(Answers::default());
+        for payload in [&b""[..], b"\x09", b"\x01\xff\xff", &[1; 70_000]] {
+            inbox.receive("or/1/pi/report", payload).await;
+        }
+        inbox.receive("somewhere/else", b"x").await;
+        inbox.receive("or/1/pi/report", &bytes(&report())).await;
+        assert_eq!(inbox.counters().totals().malformed, 5);
+        assert!(matches!(events.recv().await, Some(Happening::Heard { .. })));
+    }
+}

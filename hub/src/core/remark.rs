@@ -1,0 +1,89 @@
+//! What happened, for the log, the event list and its live stream: the planner's notes and the hub's own.
+
+use std::time::Duration;
+
+use outrigger_planner::{Note, Severity};
+use outrigger_protocol::{DeviceName, ReplicaName, ServiceRef, StackName};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// Sort of thing, such as `device_lost`; stable, for programs.
+    pub kind: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Which device.
+    pub device: Option<DeviceName>,
+    /// Which stack.
+    pub stack: Option<StackName>,
+    /// Which service.
+    pub service: Option<ServiceRef>,
+    /// Which replica.
+    pub replica: Option<ReplicaName>,
+    /// What happened, in one line.
+    pub message: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl From<Note> for Remark {
+    fn from(note: Note) -> Self {
+        Self {
+            kind: note.kind.as_str(),
+            severity: note.severity(),
+            device: note.device,
+            stack: note.stack,
+            service: note.service,
+            replica: note.replica,
+            message: note.message,
+            reason: note.reason,
+        }
+    }
+}
+
+impl Remark {
+    fn of_hub(kind: &'static str, severity: Severity, message: impl Into<String>, reason: Option<&str>) -> Self {
+        Self {
+            kind,
+            severity,
+            device: None,
+            stack: None,
+            service: None,
+            replica: None,
+            message: message.into(),
+            reason: reason.map(str::to_owned),
+        }
+    }
+
+    pub(super) fn hub_paused(gap: Duration) -> Self {
+        let message =
+            format!("the hub stood still for {:.1} s; nobody's silence in that time counts", gap.as_secs_f64());
+        Self::of_hub("hub_paused", Severity::Warning, message, None)
+    }
+
+    pub(super) fn broker_down(reason: &str) -> Self {
+        let message = "the broker cannot be reached; nothing moves until it can";
+        Self::of_hub("broker_down", Severity::Error, message, Some(reason))
+    }
+
+    pub(super) fn broker_up(was: &str) -> Self {
+        Self::of_hub("broker_up", Severity::Info, "the broker can be reached", Some(was))
+    }
+
+    pub(super) fn store_read_only(reason: &str) -> Self {
+        let message = "the store cannot save: nothing is changed or moved until it can";
+        Self::of_hub("store_read_only", Severity::Error, message, Some(reason))
+    }
+
+    pub(super) fn store_writable() -> Self {
+        Self::of_hub("store_writable", Severity::Info, "the store saves again", None)
+    }
+
+    /// What the registry says about an image could not be learnt.
+    #[must_use]
+    pub fn image_unknown(image: &str, reason: &str) -> Self {
+        let message =
+            format!("the platforms of image `{image}` are not known; copies may be placed where it cannot run");
+        Self::of_hub("image_unknown", Severity::Warning, message, Some(reason))
+    }
+}
