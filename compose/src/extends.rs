@@ -1,0 +1,138 @@
+//! `extends`: a service takes over another one, of the same or of another file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use crate::context::{Context, clip};
+use crate::load::read_tree;
+use crate::read::{At, Fields};
+use crate::suggest::did_you_mean;
+use crate::yaml::{Entry, Node, Value};
+
+/// Services that extend one another in a row. More is a slip, and would deepen the stack.
+const MAX_CHAIN: usize = 32;
+/// Files that one stack may take services from.
+const MAX_FILES: usize = 64;
+
+/// A service of a file: the file's path and the service's name.
+type Place = (String, String);
+
+pub(crate) struct Extender<'c> {
+    cx: &'c Context<'c>,
+    /// Roots of the files, variables replaced; none of those that could not be read.
+    roots: BTreeMap<String, Option<Node>>,
+    done: HashMap<Place, Option<Node>>,
+    chain: Vec<Place>,
+}
+
+impl<'c> Extender<'c> {
+    pub(crate) fn new(cx: &'c Context<'c>, main: &str, root: &Node) -> Self {
+        let roots = BTreeMap::from([(main.to_owned(), Some(root.clone()))]);
+        Self { cx, roots, done: HashMap::new(), chain: Vec::new() }
+    }
+
+    /// The service with everything that it extends; none if that cannot be found, which is then reported.
+    pub(crate) fn resolve(&mut self, file: &str, name: &str) -> Option<Node> {
+        let place = (file.to_owned(), name.to_owned());
+        if let Some(done) = self.done.get(&place) {
+            return done.clone();
+        }
+        let root = self.roots.get(file)?.clone()?;
+        let at_root = At::root(self.cx, &root);
+        let services = at_root.child("services")?;
+        let service = services.child(name)?;
+        self.chain.push(place.clone());
+        let resolved = match service.child("extends").filter(|at| !at.node.is_null()) {
+            None => Some(service.node.clone()),
+            Some(extends) => self.extend(file, &service, &extends),
+        };
+        self.chain.pop();
+        self.done.insert(place, resolved.clone());
+        resolved
+    }
+
+    fn extend(&mut self, file: &str, service: &At<'_>, extends: &At<'_>) -> Option<Node> {
+        let (base_name, other_file) = target(extends)?;
+        let base_file = match other_file {
+            Some(path) => self.open(file, &path)?,
+            None => file.to_owned(),
+        };
+        let base_place = (base_file.clone(), base_name.text()?.to_owned());
+        if let Some(start) = self.chain.iter().position(|place| *place == base_place) {
+            let mut names: Vec<String> = self.chain[start..].iter().map(|(_, name)| clip(name)).collect();
+            names.push(clip(&base_place.1));
+            extends.error(format!("services extend one another in a circle: {}", names.join(" → ")));
+            return None;
+        }
+        if self.chain.len() > MAX_CHAIN {
+            extends.error(format!("more than {MAX_CHAIN} services extend one another"));
+            return None;
+        }
+        if !self.has_service(&base_file, &base_place.1) {
+            self.report_unknown(&base_name, &base_file);
+            return None;
+        }
+        let base = self.resolve(&base_file, &base_place.1)?;
+        if !matches!(base.value, Value::Map(_)) || !service.is_map() {
+            return None;
+        }
+        let merged = without_extends(&crate::merge::merge(&base, service.node));
+        let cost = usize::try_from(merged.cost()).unwrap_or(usize::MAX);
+        self.cx.spend(cost, extends.mark()).then_some(merged)
+    }
+
+    /// Reads the other file, once, and gives the path by which it is known.
+    fn open(&mut self, base: &str, path: &At<'_>) -> Option<String> {
+        let written = path.filled()?;
+        let Some((known, text)) = self.cx.sources.find(base, &written) else {
+            self.cx.miss_file(crate::resolve(base, &written));
+            path.error(format!("the file `{}` was not sent along or does not exist", clip(&written)));
+            return None;
+        };
+        if self.roots.len() >= MAX_FILES {
+            path.error(format!("services come from more than {MAX_FILES} files"));
+            return None;
+        }
+        if !self.roots.contains_key(&known) {
+            let root = read_tree(self.cx, &known, text);
+            self.roots.insert(known.clone(), root);
+        }
+        Some(known)
+    }
+
+    fn has_service(&self, file: &str, name: &str) -> bool {
+        let root = self.roots.get(file).and_then(Option::as_ref);
+        // A file that could not be read has been reported; resolving in it gives nothing.
+        root.is_none_or(|root| root.field("services").is_some_and(|services| services.field(name).is_some()))
+    }
+
+    fn report_unknown(&self, name: &At<'_>, file: &str) {
+        let root = self.roots.get(file).and_then(Option::as_ref);
+        let known = root.and_then(|root| root.field("services")).map(Node::entries).unwrap_or_default();
+        let wrong = name.text().unwrap_or_default();
+        let message = format!("{file} has no service `{}`", clip(wrong));
+        match did_you_mean(wrong, known.iter().map(|entry| &*entry.key)) {
+            Some(help) => name.error_with(message, help),
+            None => name.error(message),
+        }
+    }
+}
+
+/// The service and the file that are extended.
+fn target<'a>(extends: &At<'a>) -> Option<(At<'a>, Option<At<'a>>)> {
+    if extends.node.text().is_some() {
+        return Some((extends.clone(), None));
+    }
+    let mut fields = Fields::of(extends)?;
+    let (service, file) = (fields.take("service"), fields.take("file"));
+    fields.finish();
+    if service.is_none() {
+        extends.error("`service` is missing: which one is extended?");
+    }
+    Some((service?, file))
+}
+
+fn without_extends(node: &Node) -> Node {
+    let entries: Rc<[Entry]> = node.entries().iter().filter(|entry| &*entry.key != "extends").cloned().collect();
+    Node { value: Value::Map(entries), mark: node.mark }
+}

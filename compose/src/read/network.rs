@@ -1,0 +1,103 @@
+//! How the container is reached and whom it reaches: ports, network mode, names.
+
+use std::net::IpAddr;
+
+use outrigger_protocol::ContainerSpec;
+
+use super::world::World;
+use super::{At, Fields, extra_hosts, ports};
+use crate::context::clip;
+use crate::diagnostic::Severity::Warning;
+use crate::suggest::did_you_mean;
+
+pub(crate) fn read(fields: &mut Fields<'_>, world: &World, container: &mut ContainerSpec) {
+    container.network_mode = fields.take("network_mode").and_then(|at| mode(&at));
+    if let Some(at) = fields.take("networks") {
+        networks(&at, world);
+    }
+    if let Some(at) = fields.take("ports") {
+        container.ports = ports::read(&at);
+        let mode = container.network_mode.as_deref().filter(|mode| *mode != "bridge");
+        if let Some(mode) = mode.filter(|_| !container.ports.is_empty()) {
+            at.report_key(Warning, format!("ignored: with `network_mode: {mode}` there is nothing to publish"));
+            container.ports.clear();
+        }
+    }
+    if let Some(at) = fields.take("expose") {
+        expose(&at);
+    }
+    container.hostname = fields.take("hostname").and_then(|at| host_name(&at));
+    container.dns = fields.take("dns").map(|at| name_servers(&at)).unwrap_or_default();
+    container.extra_hosts = fields.take("extra_hosts").map(|at| extra_hosts::read(&at)).unwrap_or_default();
+}
+
+fn mode(at: &At<'_>) -> Option<String> {
+    let text = at.filled()?;
+    match text.as_str() {
+        "host" | "none" | "bridge" => Some(text),
+        _ if text.starts_with("service:") || text.starts_with("container:") => {
+            at.error("not supported yet: sharing the network of another container");
+            None
+        }
+        _ => {
+            at.error(format!("`{}` must be one of `host`, `none`, `bridge`", clip(&text)));
+            None
+        }
+    }
+}
+
+fn networks(at: &At<'_>, world: &World) {
+    at.report_key(Warning, "ignored: every service uses the engine's default network for now");
+    let names: Vec<(&str, At<'_>)> = match at.is_map() {
+        true => at.entries(),
+        false => at.items().into_iter().filter_map(|item| Some((item.text()?, item))).collect(),
+    };
+    for (name, item) in names {
+        if name == "default" || world.networks.contains(name) {
+            continue;
+        }
+        let message = format!("there is no network `{}` under the top-level `networks:`", clip(name));
+        let help = did_you_mean(name, world.networks.iter().map(String::as_str));
+        item.report(crate::Severity::Error, item.key_mark, message, help);
+    }
+}
+
+/// Says which ports others may use; nothing is opened by it, in Docker neither.
+fn expose(at: &At<'_>) {
+    for item in at.items() {
+        let Some(text) = item.text() else { continue };
+        let port = text.split_once('/').map_or(text, |(port, _)| port);
+        let is_port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
+        if !port.split('-').all(is_port) || port.split('-').count() > 2 {
+            item.error(format!("`{}` is no port", clip(text)));
+        }
+    }
+}
+
+fn host_name(at: &At<'_>) -> Option<String> {
+    let text = at.filled()?;
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.len() <= 253 && text.split('.').all(is_label) {
+        return Some(text);
+    }
+    at.error(format!("`{}` is no host name", clip(&text)));
+    None
+}
+
+fn name_servers(at: &At<'_>) -> Vec<String> {
+    let mut servers = Vec::new();
+    for item in at.one_or_items() {
+        let Some(text) = item.text() else { continue };
+        if text.parse::<IpAddr>().is_ok() {
+            servers.push(text.to_owned());
+        } else {
+            item.error(format!("`{}` is no address of a name server", clip(text)));
+        }
+    }
+    servers
+}

@@ -1,0 +1,66 @@
+//! `x-outrigger` of a service: the few things that Compose has no word for.
+
+use std::time::Duration;
+
+use outrigger_protocol::{LossPolicy, Order, VolumeMove};
+
+use super::Fields;
+use super::deploy::Deploy;
+
+/// Lease of an exclusive replica where none is written: long enough for a hub's restart, short enough to wait for.
+const LEASE: Duration = Duration::from_secs(30);
+/// Below this a late message would stop a healthy replica.
+const SHORTEST_LEASE: Duration = Duration::from_secs(5);
+/// One heartbeat.
+const SHORTEST_LOSS: Duration = Duration::from_secs(1);
+/// What is longer is a slip.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What happens when a device is lost.
+pub(crate) struct Policy {
+    pub(crate) loss: LossPolicy,
+    pub(crate) lost_after: Option<Duration>,
+    pub(crate) volume_move: VolumeMove,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    Available,
+    Exclusive,
+    Wait,
+}
+
+pub(crate) fn read(service: &mut Fields<'_>, deploy: &Deploy) -> Policy {
+    let mut policy = Policy { loss: LossPolicy::Available, lost_after: None, volume_move: VolumeMove::Stay };
+    let Some(at) = service.take("x-outrigger") else { return policy };
+    let Some(mut fields) = Fields::of(&at) else { return policy };
+    const LOSSES: &[(&str, Loss)] =
+        &[("available", Loss::Available), ("exclusive", Loss::Exclusive), ("wait", Loss::Wait)];
+    const MOVES: &[(&str, VolumeMove)] = &[("stay", VolumeMove::Stay), ("allow", VolumeMove::Allow)];
+    let loss_at = fields.take("on_device_loss");
+    let loss = loss_at.as_ref().and_then(|at| at.choice(LOSSES)).unwrap_or(Loss::Available);
+    let mut span = |key: &'static str, least: Duration| {
+        let at = fields.take(key)?;
+        let span = at.duration()?;
+        if !(least..=LONGEST).contains(&span) {
+            at.error(format!("must be between {least:?} and 7 days"));
+        }
+        Some((at, span))
+    };
+    let lease = span("lease", SHORTEST_LEASE);
+    policy.lost_after = span("lost_after", SHORTEST_LOSS).map(|(_, span)| span);
+    policy.volume_move = fields.take("volume_move").and_then(|at| at.choice(MOVES)).unwrap_or(VolumeMove::Stay);
+    fields.finish();
+    policy.loss = match loss {
+        Loss::Available => LossPolicy::Available,
+        Loss::Wait => LossPolicy::Wait,
+        Loss::Exclusive => LossPolicy::Exclusive { lease: lease.as_ref().map_or(LEASE, |(_, lease)| *lease) },
+    };
+    if let Some((at, _)) = lease.filter(|_| loss != Loss::Exclusive) {
+        at.error("a lease is for `on_device_loss: exclusive` only");
+    }
+    if let Some(at) = loss_at.filter(|_| loss == Loss::Exclusive && deploy.update.order == Order::StartFirst) {
+        at.error("an exclusive service never runs twice, so `deploy.update_config.order` must be `stop-first`");
+    }
+    policy
+}

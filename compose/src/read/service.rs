@@ -1,0 +1,54 @@
+//! One entry of `services:`.
+
+use std::time::Duration;
+
+use outrigger_protocol::{ContainerSpec, ServiceName, ServiceSpec};
+
+use super::world::World;
+use super::{At, Fields};
+use super::{depends, deploy, devices, environment, healthcheck, image, mounts, network, policy, process, unsupported};
+
+/// Docker's own default.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Reads one service; none if it can have no specification at all. Problems are reported in either case.
+pub(crate) fn read(at: &At<'_>, world: &World) -> Option<ServiceSpec> {
+    let key = at.key()?;
+    let name = key.parse::<ServiceName>();
+    if let Err(error) = &name {
+        at.report_key(crate::Severity::Error, error.to_string());
+    }
+    let mut fields = Fields::of(at)?;
+    // They have been looked at already: the stack leaves such services out, `extends` is resolved.
+    fields.take("profiles");
+    fields.take("extends");
+    let mut container = ContainerSpec { stop_grace: STOP_GRACE, ..ContainerSpec::default() };
+    image::read(&mut fields, &mut container);
+    process::read(&mut fields, &mut container);
+    environment::read(&mut fields, &mut container);
+    network::read(&mut fields, world, &mut container);
+    mounts::read(&mut fields, world, &mut container);
+    devices::read(&mut fields, &mut container);
+    container.healthcheck = fields.take("healthcheck").and_then(|at| healthcheck::read(&at));
+    let deploy = deploy::read(&mut fields, &mut container);
+    let ours = policy::read(&mut fields, &deploy);
+    let depends_on = fields.take("depends_on").map(|at| depends::read(&at, world)).unwrap_or_default();
+    unsupported::read(&mut fields, &deploy);
+    fields.finish();
+    Some(ServiceSpec {
+        name: name.ok()?,
+        container,
+        mode: deploy.mode,
+        reservation: deploy.reservation,
+        constraints: deploy.constraints,
+        spread: deploy.spread,
+        max_per_device: deploy.max_per_device,
+        platforms: None,
+        loss: ours.loss,
+        lost_after: ours.lost_after,
+        volume_move: ours.volume_move,
+        update: deploy.update,
+        depends_on,
+        labels: deploy.labels,
+    })
+}

@@ -1,0 +1,113 @@
+//! The top level of a Compose file.
+
+use std::collections::BTreeSet;
+
+use outrigger_protocol::{ServiceSpec, StackName, StackSpec};
+
+use super::depends::report_circles;
+use super::volumes::read_volumes;
+use super::world::World;
+use super::{At, Fields, service};
+use crate::context::Context;
+use crate::diagnostic::Severity::{Error, Warning};
+use crate::yaml::{Entry, Node};
+
+/// Services of one stack; a thousand are a large installation already.
+const MAX_SERVICES: usize = 2_000;
+
+/// Reads the whole file; `services` are those of `root` with everything that they extend.
+pub(crate) fn read_stack(
+    cx: &Context<'_>,
+    name: Option<StackName>,
+    root: &Node,
+    services: &[Entry],
+) -> Option<StackSpec> {
+    let at = At::root(cx, root);
+    let mut fields = Fields::of(&at)?;
+    let stack = stack_name(name, &mut fields);
+    // Obsolete, and without effect in Compose too.
+    fields.take("version");
+    let prefix = stack.as_ref().map_or("stack", StackName::as_str).to_owned();
+    let volumes = fields.take("volumes").map(|at| read_volumes(&at, &prefix)).unwrap_or_default();
+    let networks = fields.take("networks").map(|at| network_names(&at)).unwrap_or_default();
+    fields.name_unsupported(&[
+        ("include", Error, "copy the other file's services here, or deploy it as a stack of its own"),
+        ("models", Error, "there are no models to run"),
+        ("secrets", Warning, "a service that uses a secret is refused"),
+        ("configs", Warning, "a service that uses a config is refused"),
+    ]);
+    if let Some(ours) = fields.take("x-outrigger") {
+        Fields::of(&ours)?.finish();
+    }
+    let services_at = fields.take_any("services");
+    fields.finish();
+    let Some(services_at) = services_at.filter(|services| services.node.is_null() || services.is_map()) else {
+        let message = if root.field("services").is_some() { "must be a mapping" } else { "the file has no `services`" };
+        at.error(message);
+        return None;
+    };
+    let world = World {
+        services: services_at.node.entries().iter().map(|entry| entry.key.to_string()).collect(),
+        left_out: left_out(services),
+        volumes,
+        networks,
+    };
+    let specs = read_services(&services_at, services, &world);
+    Some(StackSpec { name: stack?, services: specs })
+}
+
+fn read_services(services_at: &At<'_>, services: &[Entry], world: &World) -> Vec<ServiceSpec> {
+    if services_at.node.entries().is_empty() {
+        services_at.error("there is no service in it");
+    }
+    if services.len() > MAX_SERVICES {
+        services_at.error(format!("there are {} services; at most {MAX_SERVICES} fit a stack", services.len()));
+        return Vec::new();
+    }
+    let mut specs = Vec::new();
+    for entry in services {
+        let at = services_at.entry(&entry.key, entry.mark, &entry.value);
+        let cost = usize::try_from(entry.value.cost()).unwrap_or(usize::MAX);
+        if !at.cx.spend(cost, at.mark()) {
+            break;
+        }
+        if world.left_out.contains(&*entry.key) {
+            let message = "left out: it has `profiles`, and none is active";
+            at.report_key(Warning, message);
+        } else {
+            specs.extend(service::read(&at, world));
+        }
+    }
+    specs.sort_by(|a, b| a.name.cmp(&b.name));
+    report_circles(services_at, &specs);
+    specs
+}
+
+fn stack_name(given: Option<StackName>, fields: &mut Fields<'_>) -> Option<StackName> {
+    let at_root = fields.at().clone();
+    let at = fields.take("name");
+    if given.is_some() {
+        return given;
+    }
+    let Some(at) = at else {
+        at_root.error_with("the stack has no name", "add a top-level `name:` or give the name when deploying");
+        return None;
+    };
+    at.check(at.text()?.parse::<StackName>().map_err(|error| error.to_string()))
+}
+
+/// Names resolve across devices later; until then the definition of a network has no effect.
+fn network_names(at: &At<'_>) -> BTreeSet<String> {
+    let entries = at.entries();
+    if !entries.is_empty() {
+        let message = "ignored: every service uses the engine's default network for now";
+        at.report_key(Warning, message);
+    }
+    entries.iter().map(|(name, _)| (*name).to_owned()).collect()
+}
+
+fn left_out(services: &[Entry]) -> BTreeSet<String> {
+    let has_profiles =
+        |entry: &&Entry| entry.value.field("profiles").is_some_and(|profiles| !profiles.items().is_empty());
+    services.iter().filter(has_profiles).map(|entry| entry.key.to_string()).collect()
+}

@@ -1,0 +1,76 @@
+//! What the caller has read: files and variables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a Compose file may refer to. The caller reads it, because this crate touches no disk and no environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    /// Path of the Compose file itself; a key of `files`.
+    pub main: String,
+    /// Texts by path: the Compose file, the files that its services extend, environment files. A `.env` beside the
+    /// Compose file gives variables, as Compose has it. Paths are those that [`resolve`] gives.
+    pub files: BTreeMap<String, String>,
+    /// Variables of the caller's environment; they win over `.env`.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// What was referred to and was not among the sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// Files, by the path that [`Sources::files`] should have.
+    pub files: BTreeSet<String>,
+    /// Variables without a value and without a default.
+    pub variables: BTreeSet<String>,
+}
+
+impl Sources {
+    /// One file that refers to nothing.
+    #[must_use]
+    pub fn of(path: &str, text: &str) -> Self {
+        Self {
+            main: path.to_owned(),
+            files: BTreeMap::from([(path.to_owned(), text.to_owned())]),
+            variables: BTreeMap::new(),
+        }
+    }
+
+    /// The text of `path` as `base` refers to it, with the path by which it is known. A caller that did not resolve the
+    /// path and sent it as it was written is understood too.
+    pub(crate) fn find(&self, base: &str, path: &str) -> Option<(String, &str)> {
+        let resolved = resolve(base, path);
+        match self.files.get(&resolved) {
+            Some(text) => Some((resolved, text)),
+            None => self.files.get(path).map(|text| (path.to_owned(), text.as_str())),
+        }
+    }
+}
+
+/// The path of a file that the file `base` refers to as `path`: relative paths are relative to `base`'s folder.
+///
+/// ```
+/// use outrigger_compose::resolve;
+/// assert_eq!(resolve("compose.yaml", "./app.env"), "app.env");
+/// assert_eq!(resolve("/srv/shop/compose.yaml", "../common/base.yaml"), "/srv/common/base.yaml");
+/// assert_eq!(resolve("shop/compose.yaml", "/etc/app.env"), "/etc/app.env");
+/// ```
+#[must_use]
+pub fn resolve(base: &str, path: &str) -> String {
+    let folder = base.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let rooted = path.starts_with('/') || base.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    let before = if path.starts_with('/') { "" } else { folder };
+    for part in before.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => (),
+            ".." if parts.last().is_some_and(|&last| last != "..") => {
+                parts.pop();
+            }
+            ".." if rooted => (),
+            other => parts.push(other),
+        }
+    }
+    let joined = parts.join("/");
+    if rooted { format!("/{joined}") } else { joined }
+}
