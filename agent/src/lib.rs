@@ -2,6 +2,16 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod args;
+mod backoff;
+pub mod clock;
+pub mod config;
 pub mod core;
 pub mod engine;
+mod logs;
+pub mod mqtt;
 pub mod probe;
+pub mod run;
+pub mod signals;
+pub mod state;
+mod watchdog;

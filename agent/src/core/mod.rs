@@ -116,11 +116,14 @@ impl Core {
     #[must_use]
     pub fn step(&mut self, now: Moment, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.is_changed |= !matches!(input, Input::Wall(_) | Input::Load(_) | Input::Usage(_) | Input::Tick);
+        let is_news = !matches!(input, Input::Wall(_) | Input::Load(_) | Input::Usage(_));
+        self.is_changed |= is_news && input != Input::Tick;
         self.apply(now, input, &mut effects);
         if !self.is_stopping {
             self.save_again(now, &mut effects);
-            self.act(now, &mut effects);
+            if is_news {
+                self.act(now, &mut effects);
+            }
             self.report(now, &mut effects);
         }
         effects
@@ -165,7 +168,7 @@ impl Core {
             Input::Connected(session) => self.connected(session, now, effects),
             Input::Disconnected => self.disconnected(effects),
             Input::Down(message) => self.hear(message, now, effects),
-            Input::Unsent(channel) => self.unsent(channel),
+            Input::Unsent(channel) => self.unsent(channel, now),
             Input::Engine(event) => {
                 let unix_s = self.unix_s(now);
                 self.observed.hear(event, &self.wanted, now, unix_s);
@@ -238,9 +241,9 @@ impl Core {
         effects.extend(std::mem::take(&mut self.requests).into_iter().map(Effect::Cancel));
     }
 
-    fn unsent(&mut self, channel: Channel) {
+    fn unsent(&mut self, channel: Channel, now: Moment) {
         match channel {
-            Channel::Hello | Channel::Status => self.teller.again(),
+            Channel::Hello | Channel::Status => self.teller.again(now),
             // A heartbeat that cannot be sent now is worth nothing later, and the asker of an answer asks again.
             Channel::Report | Channel::Bye | Channel::Answer => (),
             Channel::Want | Channel::Routes | Channel::Lease | Channel::Ask => (),

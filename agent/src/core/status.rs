@@ -27,6 +27,7 @@ pub struct Teller {
     session: Option<SessionNumber>,
     told: Option<Status>,
     told_at: Moment,
+    not_before: Moment,
     phases: std::collections::BTreeMap<PlacementId, (std::mem::Discriminant<Phase>, Moment)>,
 }
 
@@ -50,11 +51,13 @@ impl Teller {
     pub fn begin(&mut self, session: SessionNumber) {
         self.session = Some(session);
         self.told = None;
+        self.not_before = Moment::ZERO;
     }
 
-    /// The last status was not sent after all.
-    pub fn again(&mut self) {
+    /// The last status was not sent after all: the connection's queue was full.
+    pub fn again(&mut self, now: Moment) {
         self.told = None;
+        self.not_before = now + PROGRESS_PAUSE;
     }
 
     /// The connection is gone.
@@ -65,6 +68,9 @@ impl Teller {
     /// The status to send now, and when to ask again where one has to wait.
     pub fn tell(&mut self, sources: &Sources<'_>, now: Moment) -> (Option<Status>, Moment) {
         let Some(session) = self.session else { return (None, Moment::NEVER) };
+        if now < self.not_before {
+            return (None, self.not_before);
+        }
         let status = self.status(session, sources, now);
         let pause = match &self.told {
             None => Duration::ZERO,

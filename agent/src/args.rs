@@ -1,0 +1,95 @@
+//! The command line of `outrigger-agent`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, DEFAULT_PATH, Placed, Raw, Surroundings};
+
+/// Runs on each device: says what the device is, and runs the containers that the hub assigns to it.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger-agent", version, max_term_width = 100)]
+pub struct Args {
+    /// Settings file; may be missing unless it is named here [default: /etc/outrigger/agent.toml]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Name of the device in the fleet [default: the host's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Where the hub is [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub hub: Option<String>,
+    /// Tells the containers of several agents on one engine apart [default: the device's name]
+    #[arg(long)]
+    pub scope: Option<String>,
+    /// Where the agent keeps its assignment [default: /var/lib/outrigger-agent]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<String>,
+    /// What runs the containers: docker, podman, or memory for nothing real [default: docker]
+    #[arg(long)]
+    pub engine: Option<String>,
+    /// The engine's socket [default: DOCKER_HOST, else /var/run/docker.sock]
+    #[arg(long, value_name = "PATH")]
+    pub engine_socket: Option<String>,
+    /// Time between reports [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    pub heartbeat: Option<String>,
+    /// A label of the device; can be given again
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+    /// A countable thing that the device has; can be given again
+    #[arg(long = "generic", value_name = "KIND=COUNT", value_parser = pair)]
+    pub generic: Vec<(String, String)>,
+    /// What to do instead of running
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of running.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print the version
+    Version,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Args {
+    /// The settings that file and flags make together.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or something makes no sense.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let path = self.config.clone().unwrap_or_else(|| DEFAULT_PATH.into());
+        let file = match std::fs::read_to_string(&path) {
+            Ok(text) => Raw::parse(&text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.config.is_none() => Raw::default(),
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        let around = Surroundings {
+            host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            docker_host: std::env::var("DOCKER_HOST").ok(),
+        };
+        Config::check(&path.display().to_string(), file, self.flags(), &around)
+    }
+
+    fn flags(&self) -> Raw {
+        let flag = |value: &String| Placed { value: value.clone(), line: None };
+        let pairs = |pairs: &[(String, String)]| pairs.iter().map(|(key, value)| (key.clone(), flag(value))).collect();
+        Raw {
+            name: self.name.as_ref().map(flag),
+            hub: self.hub.as_ref().map(flag),
+            scope: self.scope.as_ref().map(flag),
+            state_dir: self.state_dir.as_ref().map(flag),
+            engine: self.engine.as_ref().map(flag),
+            engine_socket: self.engine_socket.as_ref().map(flag),
+            heartbeat: self.heartbeat.as_ref().map(flag),
+            labels: pairs(&self.labels),
+            generic: pairs(&self.generic),
+            problems: Vec::new(),
+        }
+    }
+}

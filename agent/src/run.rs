@@ -1,0 +1,406 @@
+//! The agent with its surroundings: one task owns the core, everything else reaches it by bounded channels.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_protocol::{Assignment, ByeReason, Moment, RequestId, Stamp, UpMessage};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{debug, info, warn};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::{Action, ActionId, Core, Effect, ImageKey, Input, Outcome, Settings, Success};
+use crate::engine::{Description, Engine, EngineError, EngineEvent, PullProgress};
+use crate::logs;
+use crate::mqtt::{self, MqttEvent, SendError, Sender, Target};
+use crate::probe::{self, OwnFacts, Root, Sampler, UsageSampler};
+use crate::state::{Saver, StateDir, StateError};
+use crate::watchdog::Watchdog;
+
+/// Messages of the broker not yet looked at.
+const MQTT_INBOX: usize = 64;
+/// Events of the engine not yet looked at.
+const ENGINE_INBOX: usize = 256;
+/// Results of actions not yet looked at.
+const RESULTS_INBOX: usize = 64;
+/// How often the progress of a pull is looked at.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// How often the usage of replicas is told.
+const USAGE_EVERY: Duration = Duration::from_secs(10);
+/// Time that the engine has to say what it is before the first hello.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
+/// Time to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The agent cannot run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// Its state folder cannot be used.
+    #[error("the state folder cannot be used")]
+    State(#[from] StateError),
+    /// The kernel does not say which boot this is.
+    #[error("cannot read the kernel's name for this boot; is /proc mounted?")]
+    Boot,
+    /// We have no word for what this device is.
+    #[error("this device's architecture has no name that images use")]
+    Architecture,
+}
+
+/// Runs the agent until `shutdown` says why it ends. Containers go on.
+///
+/// # Errors
+/// If it cannot begin. Once it runs it does not fail: what is broken outside is reported to the hub.
+pub async fn run<E: Engine>(
+    config: Config,
+    engine: E,
+    shutdown: impl Future<Output = ByeReason>,
+) -> Result<(), RunError> {
+    let clock = Clock;
+    let root = Root::real();
+    let state = StateDir::open(&config.state_dir)?;
+    let engine = Arc::new(engine);
+    // Usually it answers at once, and the first hello is complete. Where it does not, a second hello follows.
+    let engine_is = tokio::time::timeout(FIRST_ANSWER, engine.describe()).await.ok().and_then(Result::ok);
+    let disk =
+        engine_is.as_ref().and_then(|engine| engine.root_dir.clone()).unwrap_or_else(|| config.state_dir.clone());
+    let own =
+        OwnFacts { engine: engine_is, labels: config.labels.clone(), generic: config.generic.clone(), address: None };
+    let facts = probe::facts(&root, own.clone()).ok_or(RunError::Architecture)?;
+    let settings = Settings {
+        boot: probe::boot_id(&root).ok_or(RunError::Boot)?,
+        machine: state.machine()?,
+        device: config.device.clone(),
+        heartbeat: config.heartbeat,
+    };
+    let core = Core::new(settings, facts, state.held());
+    let target = Target { device: config.device.clone(), host: config.hub.host.clone(), port: config.hub.port };
+    let (mqtt_events, mqtt) = mpsc::channel(MQTT_INBOX);
+    let (engine_events, engine_inbox) = mpsc::channel(ENGINE_INBOX);
+    let (results, results_inbox) = mpsc::channel(RESULTS_INBOX);
+    let (saves, saves_inbox) = watch::channel(None);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(watch_engine(Arc::clone(&engine), engine_events));
+    tasks.spawn(save_all(state.saver(), saves_inbox, results.clone()));
+    let connection = tokio::spawn(mqtt::run(target, clock, mqtt_events));
+    let shell = Shell {
+        clock,
+        core,
+        engine,
+        own,
+        sampler: Sampler::new(&root, disk),
+        sample_at: Moment::ZERO,
+        usage: UsageSampler::new(&root),
+        usage_at: Moment::ZERO,
+        root,
+        heartbeat: config.heartbeat,
+        sender: None,
+        saves,
+        results,
+        actions: BTreeMap::new(),
+        answers: BTreeMap::new(),
+        unsent: 0,
+    };
+    let sender = shell.serve(Inboxes { mqtt, engine: engine_inbox, results: results_inbox }, shutdown).await;
+    if let Some(sender) = sender {
+        sender.close();
+        let _ = tokio::time::timeout(FAREWELL, connection).await;
+    }
+    Ok(())
+}
+
+/// Something that a task of ours has to tell.
+enum Told {
+    /// To the core.
+    Core(Input),
+    /// What the engine is.
+    Described(Result<Description, EngineError>),
+}
+
+/// All that the shell listens to.
+struct Inboxes {
+    mqtt: mpsc::Receiver<MqttEvent>,
+    engine: mpsc::Receiver<EngineEvent>,
+    results: mpsc::Receiver<Told>,
+}
+
+async fn watch_engine<E: Engine>(engine: Arc<E>, events: mpsc::Sender<EngineEvent>) {
+    engine.watch(events).await;
+}
+
+/// Saves assignments one after the other; of those that came meanwhile only the last.
+async fn save_all(saver: Saver, mut inbox: watch::Receiver<Option<Arc<Assignment>>>, results: mpsc::Sender<Told>) {
+    while inbox.changed().await.is_ok() {
+        let Some(assignment) = inbox.borrow_and_update().clone() else { continue };
+        let stamp: Stamp = assignment.stamp;
+        let saver = saver.clone();
+        let saved = tokio::task::spawn_blocking(move || saver.save(&assignment)).await;
+        let result = match saved {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(with_causes(&error)),
+            Err(error) => Err(error.to_string()),
+        };
+        if results.send(Told::Core(Input::Saved(stamp, result))).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// An error and what it came from, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// One answer under way.
+struct Answering {
+    task: AbortHandle,
+    taken: watch::Sender<u32>,
+}
+
+/// The task that owns the core.
+struct Shell<E> {
+    clock: Clock,
+    core: Core,
+    engine: Arc<E>,
+    own: OwnFacts,
+    sampler: Sampler,
+    sample_at: Moment,
+    usage: UsageSampler,
+    usage_at: Moment,
+    root: Root,
+    heartbeat: Duration,
+    sender: Option<Sender>,
+    saves: watch::Sender<Option<Arc<Assignment>>>,
+    results: mpsc::Sender<Told>,
+    actions: BTreeMap<ActionId, AbortHandle>,
+    answers: BTreeMap<RequestId, Answering>,
+    unsent: u64,
+}
+
+impl<E: Engine> Shell<E> {
+    async fn serve(mut self, mut from: Inboxes, shutdown: impl Future<Output = ByeReason>) -> Option<Sender> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let watchdog = Watchdog::begin();
+        loop {
+            let now = self.clock.now();
+            watchdog.feed(now);
+            let wake_at = self.core.wake_at(now);
+            // All may be cancelled: a receive loses nothing, and neither a sleep nor the shutdown holds anything.
+            let input = tokio::select! {
+                reason = &mut shutdown => {
+                    info!(?reason, "the agent ends; containers go on");
+                    self.step(Input::Stop(reason));
+                    return self.sender;
+                }
+                Some(event) = from.mqtt.recv() => self.hear(event),
+                Some(event) = from.engine.recv() => self.hear_engine(event),
+                Some(told) = from.results.recv() => match told {
+                    Told::Core(input) => input,
+                    Told::Described(description) => self.learn(description),
+                },
+                () = self.clock.doze_until(wake_at) => Input::Tick,
+            };
+            self.sample();
+            self.step(input);
+        }
+    }
+
+    /// Samples the load once per heartbeat, and what the replicas use now and then. Not without a connection: nobody
+    /// would be told.
+    fn sample(&mut self) {
+        let now = self.clock.now();
+        if self.sender.is_none() {
+            return;
+        }
+        if now >= self.sample_at {
+            self.sample_at = now + self.heartbeat * 9 / 10;
+            let load = self.sampler.sample(now);
+            self.step(Input::Load(load));
+        }
+        if now >= self.usage_at {
+            self.usage_at = now + USAGE_EVERY.max(self.heartbeat);
+            let containers = self.core.observed().containers.values();
+            let running: Vec<_> = containers.filter_map(|one| Some((one.placement, one.pid?))).collect();
+            let usage = self.usage.sample(now, running);
+            self.step(Input::Usage(usage));
+        }
+    }
+
+    fn hear_engine(&mut self, event: EngineEvent) -> Input {
+        self.step(Input::Wall(self.clock.unix_ms()));
+        match &event {
+            EngineEvent::Listed(containers) => {
+                info!(containers = containers.len(), "the container engine answers");
+                // It may be another version than before.
+                let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
+                tokio::spawn(async move {
+                    let _ = results.send(Told::Described(engine.describe().await)).await;
+                });
+            }
+            EngineEvent::Lost(reason) => warn!(reason, "the container engine does not answer"),
+            EngineEvent::Changed(_) | EngineEvent::Gone(_) => (),
+        }
+        Input::Engine(event)
+    }
+
+    fn learn(&mut self, description: Result<Description, EngineError>) -> Input {
+        let Ok(description) = description else { return Input::Tick };
+        if let Some(disk) = description.root_dir.clone().filter(|_| self.own.engine.as_ref() != Some(&description)) {
+            self.sampler.set_disk(disk);
+        }
+        self.own.engine = Some(description);
+        self.facts()
+    }
+
+    fn facts(&self) -> Input {
+        probe::facts(&self.root, self.own.clone()).map_or(Input::Tick, |facts| Input::Facts(Box::new(facts)))
+    }
+
+    fn hear(&mut self, event: MqttEvent) -> Input {
+        match event {
+            MqttEvent::Connected { session, sender, address } => {
+                self.sender = Some(sender);
+                self.step(Input::Wall(self.clock.unix_ms()));
+                self.own.address = address;
+                let facts = self.facts();
+                self.step(facts);
+                Input::Connected(session)
+            }
+            MqttEvent::Disconnected => {
+                self.sender = None;
+                Input::Disconnected
+            }
+            MqttEvent::Down(message) => Input::Down(message),
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for effect in self.core.step(self.clock.now(), input) {
+                inputs.extend(self.carry_out(effect));
+            }
+        }
+    }
+
+    /// Carries out an effect; returns what the core must know of it at once.
+    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Publish(message) => return self.publish(&message),
+            Effect::Save(assignment) => {
+                self.saves.send_replace(Some(Arc::from(assignment)));
+            }
+            Effect::Act(id, action) => self.act(id, action),
+            Effect::Abort(id) => {
+                if let Some(task) = self.actions.remove(&id) {
+                    task.abort();
+                }
+            }
+            Effect::Logs(request, _, container, wish) => {
+                let sender = self.sender.clone()?;
+                let (taken, inbox) = watch::channel(0);
+                let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
+                let task = tokio::spawn(async move {
+                    logs::answer(engine, sender, request, container, wish, inbox).await;
+                    let _ = results.send(Told::Core(Input::Answered(request))).await;
+                });
+                self.answers.insert(request, Answering { task: task.abort_handle(), taken });
+            }
+            Effect::Taken(request, sequence) => {
+                if let Some(answering) = self.answers.get(&request) {
+                    answering.taken.send_replace(sequence.saturating_add(1));
+                }
+            }
+            Effect::Cancel(request) => {
+                if let Some(answering) = self.answers.remove(&request) {
+                    answering.task.abort();
+                }
+            }
+        }
+        None
+    }
+
+    fn publish(&mut self, message: &UpMessage) -> Option<Input> {
+        let sender = self.sender.as_ref()?;
+        let channel = message.channel();
+        match sender.try_send(message) {
+            Ok(()) => None,
+            Err(SendError::Full) => {
+                self.unsent += 1;
+                if self.unsent.is_power_of_two() {
+                    warn!(?channel, unsent = self.unsent, "the connection takes no more messages");
+                }
+                Some(Input::Unsent(channel))
+            }
+            Err(error @ SendError::Encode { .. }) => {
+                warn!(error = with_causes(&error), "a message is not sent");
+                None
+            }
+        }
+    }
+
+    fn act(&mut self, id: ActionId, action: Action) {
+        announce(&action);
+        let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
+        self.actions.retain(|_, task| !task.is_finished());
+        let task = tokio::spawn(async move {
+            let outcome = perform(engine.as_ref(), id, &action, &results).await;
+            if let Err(error) = &outcome {
+                debug!(?action, %error, "an action has failed");
+            }
+            let _ = results.send(Told::Core(Input::Done(id, outcome))).await;
+        });
+        self.actions.insert(id, task.abort_handle());
+    }
+}
+
+/// One line for each decision that changes something, for the person at night.
+fn announce(action: &Action) {
+    match action {
+        Action::Pull(key) => info!(image = %key.image, "pulling"),
+        Action::Create(new) => info!(replica = %new.replica, placement = %new.placement, "starting"),
+        Action::Start(placement, id) => info!(%placement, container = id.short(), "restarting"),
+        Action::Stop(placement, id, grace) => {
+            info!(%placement, container = id.short(), grace_ms = grace.as_millis(), "stopping");
+        }
+        Action::Remove(placement, id) => info!(%placement, container = id.short(), "removing"),
+        Action::Check(_) | Action::Inspect(..) => (),
+    }
+}
+
+async fn perform<E: Engine>(engine: &E, id: ActionId, action: &Action, results: &mpsc::Sender<Told>) -> Outcome {
+    match action {
+        Action::Check(key) => engine.image(&key.image).await.map(Success::Checked),
+        Action::Pull(key) => pull(engine, id, key, results).await,
+        Action::Create(new) => engine.create_and_start(new).await.map(Success::Created),
+        Action::Start(_, container) => engine.start(container).await.map(|()| Success::Done),
+        Action::Stop(_, container, grace) => engine.stop(container, *grace).await.map(|()| Success::Done),
+        Action::Remove(_, container) => engine.remove(container).await.map(|()| Success::Done),
+        Action::Inspect(_, container) => engine.inspect(container).await.map(Success::Inspected),
+    }
+}
+
+async fn pull<E: Engine>(engine: &E, id: ActionId, key: &ImageKey, results: &mpsc::Sender<Told>) -> Outcome {
+    let (progress, mut seen) = watch::channel(PullProgress::default());
+    let mut pull = std::pin::pin!(engine.pull(&key.image, key.platform, progress));
+    loop {
+        // The sleep may be cancelled, it holds nothing; the pull is only polled on.
+        tokio::select! {
+            outcome = &mut pull => return outcome.map(Success::Pulled),
+            () = tokio::time::sleep(PROGRESS_EVERY) => {
+                if seen.has_changed().unwrap_or(false) {
+                    let progress = *seen.borrow_and_update();
+                    let _ = results.try_send(Told::Core(Input::Pulling(id, progress)));
+                }
+            }
+        }
+    }
+}
