@@ -1,0 +1,336 @@
+//! `logs`: what replicas write. Of several, one after the other; with `-f` all at once, and a copy that is started
+//! elsewhere is followed there.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use outrigger_api::{LogFrame, LogsQuery, ProblemKind, ReplicaQuery};
+
+use crate::args::{Format, Logs};
+use crate::clock;
+use crate::inert::{Colours, inert, log_line};
+use crate::output::Screen;
+use crate::resolve::{self, Target};
+use crate::style::{Paint, Tone};
+use crate::{Client, Exit, Failure, Output};
+
+/// Lines that wait for a slow reader; then the hub waits, and then the device.
+const QUEUE: usize = 256;
+/// Before the output of a copy is asked for again, and between two looks for new replicas.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Replicas followed at once. Each takes a connection and a thread.
+const MOST_FOLLOWED: usize = 64;
+
+pub(crate) fn run(client: &Client, args: &Logs, out: &mut Output) -> Result<Exit, Failure> {
+    let target = resolve::target(client, &args.of)?;
+    let names = replica_names(client, &target)?;
+    if names.is_empty() && !args.follow {
+        out.note(Tone::Dim, &format!("{} has no replicas", target.service()));
+        return Ok(Exit::Ok);
+    }
+    let since = args.since.map(|span| {
+        let at = clock::unix_ms() / 1000;
+        i64::try_from(at.saturating_sub(span.as_secs())).unwrap_or(i64::MAX)
+    });
+    let query = LogsQuery { tail: args.tail, since, follow: args.follow, timestamps: args.timestamps };
+    let shape = Shape {
+        format: out.format(),
+        screen: out.screen(),
+        paint: out.paint(),
+        prefix: !args.no_prefix && matches!(target, Target::Service(_)) && (names.len() > 1 || args.follow),
+        width: names.iter().map(|name| short(name).len()).max().unwrap_or(0),
+    };
+    if args.follow {
+        follow(client, &target, names, &query, &shape, out)
+    } else {
+        read_all(client, &names, &query, &shape, out)
+    }
+}
+
+fn replica_names(client: &Client, target: &Target) -> Result<Vec<String>, Failure> {
+    match target {
+        Target::Replica { name, .. } => Ok(vec![name.clone()]),
+        Target::Service(service) => {
+            let query = ReplicaQuery { service: Some(service.clone()), ..ReplicaQuery::default() };
+            Ok(client.replicas(&query)?.replicas.into_iter().map(|replica| replica.name).collect())
+        }
+    }
+}
+
+/// One replica after the other. A replica that cannot be read does not keep the others from being shown.
+fn read_all(
+    client: &Client,
+    names: &[String],
+    query: &LogsQuery,
+    shape: &Shape,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let mut first_failure = None;
+    for name in names {
+        match read_one(client, name, query, shape, out) {
+            Ok(()) => (),
+            Err(failure @ Failure::Write(_)) => return Err(failure),
+            Err(failure) if names.len() == 1 => return Err(failure),
+            Err(failure) => {
+                out.note(Tone::Warning, &format!("{name}: {failure}"));
+                first_failure.get_or_insert(failure);
+            }
+        }
+    }
+    first_failure.map_or(Ok(Exit::Ok), Err)
+}
+
+fn read_one(client: &Client, name: &str, query: &LogsQuery, shape: &Shape, out: &mut Output) -> Result<(), Failure> {
+    for frame in client.replica_logs(name, query)? {
+        let frame = parse(&frame?);
+        if let LogFrame::End { error: Some(reason), .. } = &frame {
+            return Err(Failure::Stuck {
+                message: format!("the output of {name} ended early: {reason}"),
+                hint: "try again".into(),
+            });
+        }
+        show(&frame, query.timestamps, shape, out)?;
+    }
+    Ok(())
+}
+
+/// What a thread that follows one replica tells.
+enum News {
+    Frame(LogFrame),
+    /// The replica is no longer wanted.
+    Gone(String),
+    Failed(Failure),
+}
+
+fn follow(
+    client: &Client,
+    target: &Target,
+    names: Vec<String>,
+    query: &LogsQuery,
+    shape: &Shape,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let (sender, receiver) = sync_channel(QUEUE);
+    let mut followed = BTreeSet::new();
+    let begin = |names: Vec<String>, query: &LogsQuery, followed: &mut BTreeSet<String>| {
+        for name in names {
+            if followed.len() < MOST_FOLLOWED && followed.insert(name.clone()) {
+                let (client, query, sender) = (client.clone(), query.clone(), sender.clone());
+                // It ends with the process: nobody waits for what it would still read.
+                thread::spawn(move || follow_one(&client, &name, query, &sender));
+            }
+        }
+    };
+    begin(names, query, &mut followed);
+    loop {
+        match receiver.recv_timeout(PAUSE) {
+            Ok(News::Frame(frame)) => show(&frame, query.timestamps, shape, out)?,
+            Ok(News::Gone(name)) if matches!(target, Target::Replica { .. }) => {
+                return Err(Failure::NotFound {
+                    what: "replica",
+                    name,
+                    hint: "`outrigger ps` lists what there is".into(),
+                });
+            }
+            Ok(News::Gone(name)) => drop(followed.remove(&name)),
+            Ok(News::Failed(failure)) => return Err(failure),
+            // Replicas that are added later are followed from their beginning.
+            Err(RecvTimeoutError::Timeout) => {
+                let later = LogsQuery { tail: None, since: None, ..query.clone() };
+                begin(replica_names(client, target).unwrap_or_default(), &later, &mut followed);
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(Exit::Ok),
+        }
+    }
+}
+
+/// Follows one replica from copy to copy. Times are asked for always: they tell, when a connection was lost, what has
+/// been shown already.
+fn follow_one(client: &Client, name: &str, mut query: LogsQuery, sender: &SyncSender<News>) {
+    query.timestamps = true;
+    let mut seen = Seen::default();
+    loop {
+        match placement(client, name) {
+            Ok(Some(placement)) => seen.begin(placement, &mut query),
+            // It waits for a device, or the hub is away for a moment.
+            Ok(None) | Err(Failure::Unreachable { .. } | Failure::Interrupted { .. }) => {
+                thread::sleep(PAUSE);
+                continue;
+            }
+            Err(Failure::Refused(problem)) if problem.kind == ProblemKind::NotFound => {
+                return drop(sender.send(News::Gone(name.to_owned())));
+            }
+            Err(failure) => return drop(sender.send(News::Failed(failure))),
+        }
+        let lines = match client.replica_logs(name, &query) {
+            Ok(lines) => lines,
+            // The device is not connected at present, or the copy has just gone.
+            Err(Failure::Refused(_) | Failure::Unreachable { .. } | Failure::Interrupted { .. }) => {
+                thread::sleep(PAUSE);
+                continue;
+            }
+            Err(failure) => return drop(sender.send(News::Failed(failure))),
+        };
+        for line in lines {
+            let Ok(line) = line else { break };
+            let frame = parse(&line);
+            if seen.is_new(&frame) && sender.send(News::Frame(frame)).is_err() {
+                return;
+            }
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// How far the output of a copy was shown.
+#[derive(Debug, Default)]
+struct Seen {
+    placement: Option<String>,
+    last_time: Option<String>,
+    began_again_s: i64,
+}
+
+impl Seen {
+    /// Sets the query for the copy that is there now: a new one from its beginning, the same one from where it was left.
+    fn begin(&mut self, placement: String, query: &mut LogsQuery) {
+        match &self.placement {
+            None => (),
+            Some(known) if *known == placement => {
+                query.tail = None;
+                if self.last_time.is_some() {
+                    query.since = Some(self.began_again_s);
+                }
+            }
+            Some(_) => {
+                query.tail = None;
+                query.since = None;
+                self.last_time = None;
+            }
+        }
+        self.placement = Some(placement);
+    }
+
+    /// Whether a frame was not shown yet. Times of one engine are of equal length, so they compare as text.
+    fn is_new(&mut self, frame: &LogFrame) -> bool {
+        let LogFrame::Line { time: Some(time), .. } = frame else { return true };
+        let is_new = self.last_time.as_ref().is_none_or(|last| time > last || time.len() != last.len());
+        if is_new {
+            self.began_again_s = unix_seconds(time).unwrap_or(self.began_again_s);
+            self.last_time = Some(time.clone());
+        }
+        is_new
+    }
+}
+
+/// Seconds since 1970 of a time in RFC 3339 and UTC; days by Howard Hinnant's `days_from_civil`.
+fn unix_seconds(time: &str) -> Option<i64> {
+    let number = |from: usize, to: usize| time.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    Some(days * 86_400 + number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?)
+}
+
+fn placement(client: &Client, name: &str) -> Result<Option<String>, Failure> {
+    Ok(client.replica(name)?.copy.map(|copy| copy.placement))
+}
+
+/// What is not understood is something that a newer hub tells.
+fn parse(line: &str) -> LogFrame {
+    serde_json::from_str(line).unwrap_or(LogFrame::Other)
+}
+
+/// How lines are shown.
+struct Shape {
+    format: Format,
+    screen: Screen,
+    paint: Paint,
+    prefix: bool,
+    width: usize,
+}
+
+fn show(frame: &LogFrame, timestamps: bool, shape: &Shape, out: &mut Output) -> Result<(), Failure> {
+    let LogFrame::Line { replica, time, text, .. } = frame else { return Ok(()) };
+    if shape.format == Format::Json {
+        return out.json_line(frame);
+    }
+    out.lines([shown_line(replica, time.as_deref().filter(|_| timestamps), text, shape)])
+}
+
+fn shown_line(replica: &str, time: Option<&str>, text: &str, shape: &Shape) -> String {
+    let mut line = String::new();
+    if shape.prefix {
+        let number = replica.rsplit_once('.').and_then(|(_, number)| number.parse::<usize>().ok()).unwrap_or(0);
+        let tone = Tone::Series((number % 250) as u8);
+        let name = format!("{:width$} | ", short(replica), width = shape.width);
+        line.push_str(&shape.paint.text(tone, &name));
+    }
+    if let Some(time) = time {
+        line.push_str(&inert(time));
+        line.push(' ');
+    }
+    match (shape.screen, shape.paint) {
+        (Screen::Other, _) => line.push_str(text),
+        (Screen::Terminal { .. }, Paint::Colour) => line.push_str(&log_line(text, Colours::Keep)),
+        (Screen::Terminal { .. }, Paint::Plain) => line.push_str(&log_line(text, Colours::Drop)),
+    }
+    line
+}
+
+/// The name without its stack: all are of one service.
+fn short(replica: &str) -> &str {
+    replica.split_once('/').map_or(replica, |(_, short)| short)
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_api::LogOutput;
+
+    use super::*;
+
+    fn line(time: &str) -> LogFrame {
+        LogFrame::Line {
+            replica: "shop/web.1".into(),
+            output: LogOutput::Stdout,
+            time: Some(time.into()),
+            text: "hello".into(),
+        }
+    }
+
+    #[test]
+    fn a_line_says_whose_it_is_and_cannot_act_on_a_terminal() {
+        let terminal = Screen::Terminal { columns: 80, rows: 24 };
+        let mut shape = Shape { format: Format::Table, screen: terminal, paint: Paint::Plain, prefix: true, width: 6 };
+        assert_eq!(shown_line("shop/web.1", None, "\u{1b}[2J\u{1b}[31mhi", &shape), "web.1  | hi");
+        shape.screen = Screen::Other;
+        shape.prefix = false;
+        assert_eq!(shown_line("shop/web.1", Some("T"), "\u{1b}[31mhi", &shape), "T \u{1b}[31mhi");
+    }
+
+    #[test]
+    fn after_a_lost_connection_no_line_is_shown_twice() {
+        let (mut seen, mut query) = (Seen::default(), LogsQuery { tail: Some(5), ..LogsQuery::default() });
+        seen.begin("2a".into(), &mut query);
+        assert_eq!(query.tail, Some(5));
+        assert!(seen.is_new(&line("2026-11-22T16:56:34.000000001Z")));
+        assert!(seen.is_new(&line("2026-11-22T16:56:34.000000002Z")));
+        seen.begin("2a".into(), &mut query);
+        assert_eq!((query.tail, query.since), (None, Some(1_795_366_594)));
+        assert!(!seen.is_new(&line("2026-11-22T16:56:34.000000002Z")));
+        assert!(seen.is_new(&line("2026-11-22T16:56:34.000000003Z")));
+    }
+
+    #[test]
+    fn a_copy_elsewhere_is_read_from_its_beginning_whatever_its_clock_says() {
+        let (mut seen, mut query) = (Seen::default(), LogsQuery::default());
+        seen.begin("2a".into(), &mut query);
+        assert!(seen.is_new(&line("2026-11-22T16:56:34Z")));
+        seen.begin("2b".into(), &mut query);
+        assert_eq!((query.tail, query.since), (None, None));
+        assert!(seen.is_new(&line("2020-01-01T00:00:00Z")));
+    }
+}

@@ -1,0 +1,149 @@
+//! `why`: why replicas are where they are, or wait, with every device's score or refusal.
+
+use outrigger_api::{Explanation, ReplicaExplanation, ScorePart, Verdict};
+
+use crate::args::Why;
+use crate::output::Look;
+use crate::resolve::{self, Target};
+use crate::style::Tone;
+use crate::table::{Cell, Table, wrapped};
+use crate::{Client, Exit, Failure, Output};
+
+pub(crate) fn run(client: &Client, args: &Why, out: &mut Output) -> Result<Exit, Failure> {
+    let explanation = match resolve::target(client, &args.of)? {
+        Target::Service(service) => client.explain_service(&service)?,
+        Target::Replica { name, .. } => client.explain_replica(&name)?,
+    };
+    out.answer(&explanation, names, lines)?;
+    Ok(Exit::Ok)
+}
+
+fn names(explanation: &Explanation) -> Vec<String> {
+    explanation.replicas.iter().map(|replica| replica.replica.clone()).collect()
+}
+
+fn lines(explanation: &Explanation, look: Look) -> Vec<String> {
+    let mut lines: Vec<String> =
+        explanation.notes.iter().map(|note| look.paint.text(Tone::Warning, &format!("note: {note}"))).collect();
+    for replica in &explanation.replicas {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines.extend(of_replica(replica, look));
+    }
+    if explanation.replicas.is_empty() {
+        lines.push(format!("{} wants no copies", look.paint.text(Tone::Strong, &explanation.service)));
+    }
+    lines
+}
+
+fn of_replica(replica: &ReplicaExplanation, look: Look) -> Vec<String> {
+    let (tone, verdict) = match (replica.verdict, &replica.device) {
+        (Verdict::Placed, Some(device)) => (Tone::Good, format!("is placed on {device}")),
+        (Verdict::Placed, None) => (Tone::Good, "is placed".into()),
+        (Verdict::Pending, _) => (Tone::Bad, "waits: no device can take it".into()),
+        (Verdict::Held, Some(device)) => (Tone::Warning, format!("is held on {device}")),
+        (Verdict::Held, None) => (Tone::Warning, "waits on purpose".into()),
+        (Verdict::Other, _) => (Tone::Plain, String::new()),
+    };
+    let mut lines =
+        vec![format!("{} {}", look.paint.text(Tone::Strong, &replica.replica), look.paint.text(tone, &verdict))];
+    let room = look.columns.map_or(usize::MAX, |columns| columns.saturating_sub(2));
+    lines.extend(wrapped(&replica.reason, room).iter().map(|part| format!("  {}", look.paint.text(Tone::Plain, part))));
+    let table = device_table(replica);
+    if !table.is_empty() {
+        lines.extend(look.table(&table.indented(2)));
+    }
+    lines
+}
+
+/// A line per device: the one chosen with the score of then, those that could take it with the score of now, and those
+/// that cannot with the reason.
+fn device_table(replica: &ReplicaExplanation) -> Table {
+    let chosen = replica.device.as_deref().filter(|_| !replica.score.is_empty());
+    let mut scored: Vec<(&str, &[ScorePart], &str)> = Vec::new();
+    if let Some(device) = chosen {
+        scored.push((device, &replica.score, "chosen"));
+    }
+    let others = replica.candidates.iter().filter(|candidate| chosen != Some(candidate.device.as_str()));
+    scored.extend(others.map(|candidate| (candidate.device.as_str(), candidate.score.as_slice(), "could take it")));
+    let mut parts: Vec<&str> = Vec::new();
+    for part in scored.iter().flat_map(|(_, score, _)| score.iter()) {
+        if !parts.contains(&part.name.as_str()) {
+            parts.push(&part.name);
+        }
+    }
+    let header = parts.iter().map(|part| part.to_uppercase());
+    let mut table = Table::new(std::iter::once("DEVICE".to_owned()).chain(header).chain(["WHY".to_owned()]));
+    for (device, score, word) in scored {
+        let tone = if word == "chosen" { Tone::Good } else { Tone::Plain };
+        let points = parts.iter().map(|name| {
+            let part = score.iter().find(|part| part.name == *name);
+            Cell::from(part.map(|part| part.points.to_string()).unwrap_or_default())
+        });
+        table.push(std::iter::once(Cell::toned(tone, device)).chain(points).chain([Cell::toned(tone, word)]).collect());
+    }
+    for refusal in &replica.refusals {
+        let points = parts.iter().map(|_| Cell::default());
+        let cells = std::iter::once(Cell::from(&refusal.device)).chain(points);
+        table.push(cells.chain([Cell::toned(Tone::Warning, format!("no: {}", refusal.reason))]).collect());
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_api::{Candidate, Refusal};
+
+    use super::*;
+
+    fn score(parts: &[(&str, i64)]) -> Vec<ScorePart> {
+        parts.iter().map(|&(name, points)| ScorePart { name: name.into(), points }).collect()
+    }
+
+    #[test]
+    fn each_device_has_its_score_or_its_refusal() {
+        let refusal = |device: &str, reason: &str| Refusal { device: device.into(), reason: reason.into() };
+        let placed = ReplicaExplanation {
+            replica: "shop/web.1".into(),
+            verdict: Verdict::Placed,
+            device: Some("pi-1".into()),
+            reason: "no copy of the service is there".into(),
+            score: score(&[("copies", 0), ("free", 812), ("load", -40)]),
+            refusals: vec![refusal("pi-3", "needs amd64, is arm64")],
+            candidates: vec![
+                Candidate { device: "pi-1".into(), score: score(&[("copies", -1), ("free", 700)]) },
+                Candidate { device: "pi-2".into(), score: score(&[("copies", -1), ("free", 650), ("image", 5)]) },
+            ],
+        };
+        let pending = ReplicaExplanation {
+            replica: "shop/web.2".into(),
+            verdict: Verdict::Pending,
+            device: None,
+            reason: "no device can take it".into(),
+            score: Vec::new(),
+            refusals: vec![refusal("pi-1", "has 64.0 MiB free, needs 1.0 GiB")],
+            candidates: Vec::new(),
+        };
+        let explanation = Explanation {
+            service: "shop/web".into(),
+            notes: vec!["nothing moves: 3 of 4 devices are silent".into()],
+            replicas: vec![placed, pending],
+        };
+        let expected = "\
+note: nothing moves: 3 of 4 devices are silent
+
+shop/web.1 is placed on pi-1
+  no copy of the service is there
+  DEVICE   COPIES   FREE   LOAD   IMAGE   WHY
+  pi-1     0        812    -40            chosen
+  pi-2     -1       650           5       could take it
+  pi-3                                    no: needs amd64, is arm64
+
+shop/web.2 waits: no device can take it
+  no device can take it
+  DEVICE   WHY
+  pi-1     no: has 64.0 MiB free, needs 1.0 GiB";
+        assert_eq!(lines(&explanation, Look::PLAIN).join("\n"), expected);
+    }
+}

@@ -1,0 +1,124 @@
+//! What the hub can be asked: one function per route of its API.
+
+use outrigger_api::{
+    ApplyRequest, ApplyResponse, CheckResponse, Device, DeviceChange, DeviceList, EventList, EventQuery, Explanation,
+    Forgotten, Health, LogsQuery, LossConfirmation, Removed, Replica, ReplicaList, ReplicaQuery, Restarted,
+    ScaleRequest, ScaleResponse, Service, ServiceList, Stack, StackList,
+};
+use serde_json::json;
+
+use crate::Failure;
+use crate::client::{Client, Lines, Send};
+
+/// The parts of `shop/web` as the routes take them: `shop`, `web`.
+fn parts(name: &str) -> (&str, &str) {
+    name.split_once('/').unwrap_or(("", name))
+}
+
+impl Client {
+    pub(crate) fn apply_stack(&self, stack: &str, request: &ApplyRequest) -> Result<ApplyResponse, Failure> {
+        self.send(Send::Put, &["v1", "stacks", stack], &(), request)
+    }
+
+    pub(crate) fn plan_stack(&self, stack: &str, request: &ApplyRequest) -> Result<ApplyResponse, Failure> {
+        self.send(Send::Post, &["v1", "stacks", stack, "plan"], &(), request)
+    }
+
+    /// Without a name, the file must give one.
+    pub(crate) fn check_compose(&self, name: Option<&str>, request: &ApplyRequest) -> Result<CheckResponse, Failure> {
+        self.send(Send::Post, &["v1", "compose", "check"], &json!({ "name": name }), request)
+    }
+
+    pub(crate) fn stacks(&self) -> Result<StackList, Failure> {
+        self.get(&["v1", "stacks"], &())
+    }
+
+    pub(crate) fn stack(&self, name: &str) -> Result<Stack, Failure> {
+        self.get(&["v1", "stacks", name], &())
+    }
+
+    pub(crate) fn remove_stack(&self, name: &str) -> Result<Removed, Failure> {
+        self.delete(&["v1", "stacks", name])
+    }
+
+    pub(crate) fn services(&self) -> Result<ServiceList, Failure> {
+        self.get(&["v1", "services"], &())
+    }
+
+    pub(crate) fn service(&self, name: &str) -> Result<Service, Failure> {
+        let (stack, service) = parts(name);
+        self.get(&["v1", "services", stack, service], &())
+    }
+
+    pub(crate) fn scale_service(&self, name: &str, replicas: u32) -> Result<ScaleResponse, Failure> {
+        let (stack, service) = parts(name);
+        self.send(Send::Post, &["v1", "services", stack, service, "scale"], &(), &ScaleRequest { replicas })
+    }
+
+    pub(crate) fn restart_service(&self, name: &str) -> Result<Restarted, Failure> {
+        let (stack, service) = parts(name);
+        self.send(Send::Post, &["v1", "services", stack, service, "restart"], &(), &json!({}))
+    }
+
+    pub(crate) fn resume_service(&self, name: &str) -> Result<Service, Failure> {
+        let (stack, service) = parts(name);
+        self.send(Send::Post, &["v1", "services", stack, service, "resume"], &(), &json!({}))
+    }
+
+    pub(crate) fn explain_service(&self, name: &str) -> Result<Explanation, Failure> {
+        let (stack, service) = parts(name);
+        self.get(&["v1", "services", stack, service, "explain"], &())
+    }
+
+    pub(crate) fn replicas(&self, query: &ReplicaQuery) -> Result<ReplicaList, Failure> {
+        self.get(&["v1", "replicas"], query)
+    }
+
+    pub(crate) fn replica(&self, name: &str) -> Result<Replica, Failure> {
+        let (stack, replica) = parts(name);
+        self.get(&["v1", "replicas", stack, replica], &())
+    }
+
+    pub(crate) fn explain_replica(&self, name: &str) -> Result<Explanation, Failure> {
+        let (stack, replica) = parts(name);
+        self.get(&["v1", "replicas", stack, replica, "explain"], &())
+    }
+
+    pub(crate) fn replica_logs(&self, name: &str, query: &LogsQuery) -> Result<Lines, Failure> {
+        let (stack, replica) = parts(name);
+        self.stream(&["v1", "replicas", stack, replica, "logs"], query)
+    }
+
+    pub(crate) fn devices(&self) -> Result<DeviceList, Failure> {
+        self.get(&["v1", "devices"], &())
+    }
+
+    pub(crate) fn device(&self, name: &str) -> Result<Device, Failure> {
+        self.get(&["v1", "devices", name], &())
+    }
+
+    pub(crate) fn change_device(&self, name: &str, change: &DeviceChange) -> Result<Device, Failure> {
+        self.send(Send::Patch, &["v1", "devices", name], &(), change)
+    }
+
+    pub(crate) fn remove_device(&self, name: &str) -> Result<Forgotten, Failure> {
+        self.delete(&["v1", "devices", name])
+    }
+
+    pub(crate) fn confirm_loss(&self, devices: &[String]) -> Result<DeviceList, Failure> {
+        let confirmation = LossConfirmation { devices: devices.to_vec() };
+        self.send(Send::Post, &["v1", "fleet", "confirm-loss"], &(), &confirmation)
+    }
+
+    pub(crate) fn events(&self, query: &EventQuery) -> Result<EventList, Failure> {
+        self.get(&["v1", "events"], query)
+    }
+
+    pub(crate) fn event_stream(&self, query: &EventQuery) -> Result<Lines, Failure> {
+        self.stream(&["v1", "events", "stream"], query)
+    }
+
+    pub(crate) fn health(&self) -> Result<Health, Failure> {
+        self.get_whatever_status(&["readyz"])
+    }
+}
