@@ -1,0 +1,131 @@
+use std::path::PathBuf;
+
+use outrigger_protocol::{Arch, CgroupVersion, EngineKind, MemoryLimits, Throttling};
+
+use super::*;
+use crate::engine::memory::{Behaviour, MemoryEngine};
+use crate::engine::{Description, EngineError};
+use crate::probe::Root;
+
+fn described(kind: EngineKind, version: &str) -> Description {
+    Description {
+        kind,
+        version: version.to_owned(),
+        arch: Some(Arch::Arm64),
+        cgroup: CgroupVersion::V2,
+        memory_limit: true,
+        root_dir: None,
+    }
+}
+
+/// A device on which all is well.
+fn well() -> Inspection {
+    let space = |path: &str| Some(Space { path: PathBuf::from(path), free: 20 << 30, total: 32 << 30 });
+    Inspection {
+        unix: 1_795_000_000,
+        is_synchronised: Some(true),
+        cgroup: CgroupVersion::V2,
+        memory_limits: MemoryLimits::Work,
+        command_line: None,
+        throttling: Throttling(0),
+        engine: Ok(described(EngineKind::Docker, "20.10.24+dfsg1")),
+        socket: Some(PathBuf::from("/var/run/docker.sock")),
+        engine_space: space("/var/lib/docker"),
+        state_dir: PathBuf::from("/var/lib/outrigger-agent"),
+        state: StateDir::Writable,
+        state_space: space("/var/lib/outrigger-agent"),
+        hub: "hub.local:1883".to_owned(),
+        reach: Reach::Accepts,
+    }
+}
+
+fn text(seen: &Inspection) -> (String, Verdict) {
+    let mut out = Vec::new();
+    let verdict = print(&findings(seen), &mut out).unwrap();
+    (String::from_utf8(out).unwrap(), verdict)
+}
+
+/// The one thing that is wrong.
+fn wrong(change: impl FnOnce(&mut Inspection)) -> String {
+    let mut seen = well();
+    change(&mut seen);
+    let (text, verdict) = text(&seen);
+    assert_eq!(verdict, Verdict::Wrong, "{text}");
+    assert_eq!(text.matches('✗').count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn a_device_on_which_all_is_well_is_ready() {
+    let (text, verdict) = text(&well());
+    assert_eq!(verdict, Verdict::Fine);
+    assert!(!text.contains(['✗', '!', '→']), "{text}");
+    assert!(text.ends_with("This device is ready.\n"), "{text}");
+}
+
+#[test]
+fn a_raspberry_pi_without_the_memory_cgroup_gets_the_exact_fix() {
+    let text = wrong(|seen| {
+        seen.memory_limits = MemoryLimits::Off;
+        seen.command_line = Some(PathBuf::from("/boot/firmware/cmdline.txt"));
+    });
+    let fix = "sudo sed -i '1s/$/ cgroup_enable=memory cgroup_memory=1/' /boot/firmware/cmdline.txt && sudo reboot";
+    assert!(text.contains(fix), "{text}");
+}
+
+#[test]
+fn an_engine_that_cannot_be_had_is_told_apart_by_its_reason() {
+    let unreachable = |reason: &str| Err(EngineError::Unreachable { reason: reason.to_owned() });
+    let denied = wrong(|seen| seen.engine = unreachable("client error (Connect): Permission denied (os error 13)"));
+    assert!(denied.contains("usermod -aG docker"), "{denied}");
+    let missing = wrong(|seen| seen.engine = unreachable("there is no socket /var/run/docker.sock"));
+    assert!(missing.contains("apt-get install docker.io"), "{missing}");
+    let dead = wrong(|seen| seen.engine = unreachable("client error (Connect): Connection refused (os error 111)"));
+    assert!(dead.contains("journalctl -u docker"), "{dead}");
+}
+
+#[test]
+fn an_engine_that_is_too_old_is_refused_and_a_strange_version_is_not() {
+    wrong(|seen| seen.engine = Ok(described(EngineKind::Docker, "19.03.15")));
+    wrong(|seen| seen.engine = Ok(described(EngineKind::Podman, "3.4.4")));
+    for (kind, version) in [(EngineKind::Docker, "29.0.1"), (EngineKind::Podman, "5.4.2"), (EngineKind::Docker, "dev")]
+    {
+        let seen = Inspection { engine: Ok(described(kind, version)), ..well() };
+        assert_eq!(text(&seen).1, Verdict::Fine, "{version}");
+    }
+}
+
+#[test]
+fn clock_power_disk_state_and_hub_are_judged() {
+    assert!(wrong(|seen| seen.unix = 0).contains("date -s"));
+    assert!(wrong(|seen| seen.is_synchronised = Some(false)).contains("set-ntp true"));
+    assert!(wrong(|seen| seen.throttling = Throttling(Throttling::UNDERVOLTAGE)).contains("supply"));
+    let full = Some(Space { path: PathBuf::from("/var/lib/docker"), free: 1 << 20, total: 32 << 30 });
+    assert!(wrong(|seen| seen.engine_space = full).contains("prune"));
+    assert!(wrong(|seen| seen.state = StateDir::Refused("Read-only file system".to_owned())).contains("dmesg"));
+    assert!(wrong(|seen| seen.reach = Reach::Refused).contains("nothing listens at hub.local:1883"));
+    assert!(wrong(|seen| seen.reach = Reach::NoAnswer("timed out".to_owned())).contains("TCP port 1883"));
+}
+
+#[tokio::test]
+async fn looking_at_a_device_changes_nothing_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let subject = Subject {
+        root: Root::at(folder.path()),
+        unix: 1_795_000_000,
+        hub: listener.local_addr().unwrap().to_string(),
+        state_dir: folder.path().join("a/b"),
+        socket: None,
+    };
+    let seen = inspect(&subject, &MemoryEngine::new(Behaviour::default())).await;
+    assert_eq!((&seen.reach, &seen.state), (&Reach::Accepts, &StateDir::CanBeMade));
+    assert!(seen.state_space.is_some());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    drop(listener);
+    let again = inspect(&subject, &MemoryEngine::new(Behaviour::default())).await;
+    assert_eq!(again.reach, Reach::Refused);
+    let malformed = Subject { hub: "hub".to_owned(), ..subject };
+    assert_eq!(inspect(&malformed, &MemoryEngine::new(Behaviour::default())).await.reach, Reach::Malformed);
+}
