@@ -1,7 +1,7 @@
 //! What all readers share: where problems are collected, the files, the variables and the budget.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::sources::{Missing, Sources};
@@ -16,6 +16,8 @@ pub(crate) struct Context<'s> {
     files: RefCell<Vec<String>>,
     problems: RefCell<Vec<Diagnostic>>,
     missing: RefCell<Missing>,
+    /// Values whose variables could not be replaced: what the readers say about the rest of them is noise.
+    broken: RefCell<BTreeSet<Mark>>,
     spent: Cell<u64>,
 }
 
@@ -27,6 +29,7 @@ impl<'s> Context<'s> {
             files: RefCell::default(),
             problems: RefCell::default(),
             missing: RefCell::default(),
+            broken: RefCell::default(),
             spent: Cell::new(0),
         }
     }
@@ -51,13 +54,25 @@ impl<'s> Context<'s> {
     }
 
     pub(crate) fn report(&self, severity: Severity, mark: Mark, path: String, message: String, help: Option<String>) {
+        if self.broken.borrow().contains(&mark) {
+            return;
+        }
         let mut problems = self.problems.borrow_mut();
         let (file, line, column) = (self.file_path(mark.file), mark.line, mark.column);
         let diagnostic = Diagnostic { severity, file, line, column, path, message, help };
-        // A template that several services share is wrong once. Errors push out warnings, so that none hides behind them.
-        if !self.is_full(&problems, severity) && !problems.contains(&diagnostic) {
+        // A template that several services share is wrong once. Warnings do not use up the room of errors.
+        let is_same = |other: &Diagnostic| {
+            (other.severity, other.line, other.column) == (severity, line, column)
+                && (&other.file, &other.message) == (&diagnostic.file, &diagnostic.message)
+        };
+        if !self.is_full(&problems, severity) && !problems.iter().any(is_same) {
             problems.push(diagnostic);
         }
+    }
+
+    /// No more is reported about the value at `mark`.
+    pub(crate) fn give_up(&self, mark: Mark) {
+        self.broken.borrow_mut().insert(mark);
     }
 
     /// Whether further problems would not be told, so that looking for their remedies is idle.

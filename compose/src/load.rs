@@ -105,6 +105,7 @@ fn expand(at: &At<'_>, text: &str) -> String {
         Err(message) => {
             let help = message.contains("no valid variable").then(|| "write `$$` for a dollar sign".to_owned());
             at.report(Severity::Error, at.mark(), message, help);
+            at.cx.give_up(at.mark());
             String::new()
         }
     }

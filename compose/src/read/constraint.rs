@@ -46,11 +46,16 @@ pub(super) fn parse_key(text: &str) -> Result<ConstraintKey, String> {
         "node.platform.os" => Ok(ConstraintKey::Os),
         "node.platform.arch" => Ok(ConstraintKey::Arch),
         _ => {
-            let help = did_you_mean(text, KEYS).map(|help| format!("; {help}")).unwrap_or_default();
+            let help = help_for(text).map(|help| format!("; {help}")).unwrap_or_default();
             let known = KEYS.map(|key| format!("`{key}`")).join(", ");
             Err(format!("`{}` is none of {known}, `node.labels.NAME`, `engine.labels.NAME`{help}", clip(text)))
         }
     }
+}
+
+fn help_for(text: &str) -> Option<String> {
+    let label = text.rsplit_once('.').and_then(|(prefix, _)| did_you_mean(prefix, ["node.labels", "engine.labels"]));
+    did_you_mean(text, KEYS).or(label)
 }
 
 fn is_label(text: &str) -> bool {

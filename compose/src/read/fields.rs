@@ -31,6 +31,11 @@ impl<'a> Fields<'a> {
         self.take_any(key).filter(|at| !at.node.is_null())
     }
 
+    /// The value of `key`, unless it is absent, null or an empty text: what is left of a variable without a value.
+    pub(crate) fn take_filled(&mut self, key: &'static str) -> Option<At<'a>> {
+        self.take(key).filter(|at| at.node.text() != Some(""))
+    }
+
     /// The value of `key`, null included: `environment: {KEY: }` and `volumes: {data: }` mean something.
     pub(crate) fn take_any(&mut self, key: &'static str) -> Option<At<'a>> {
         self.known.push(key);

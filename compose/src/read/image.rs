@@ -21,7 +21,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, container: &mut ContainerSpec) {
     } else if build.is_none() {
         fields.at().report_key(Severity::Error, "the service has no `image`");
     }
-    if let Some(at) = fields.take("platform") {
+    if let Some(at) = fields.take_filled("platform") {
         let parsed = at.text().map(|text| text.parse::<Platform>().map_err(|error| error.to_string()));
         container.platform = parsed.and_then(|parsed| at.check(parsed));
     }

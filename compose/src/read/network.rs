@@ -11,7 +11,7 @@ use crate::diagnostic::Severity::Warning;
 use crate::suggest::did_you_mean;
 
 pub(crate) fn read(fields: &mut Fields<'_>, world: &World, container: &mut ContainerSpec) {
-    container.network_mode = fields.take("network_mode").and_then(|at| mode(&at));
+    container.network_mode = fields.take_filled("network_mode").and_then(|at| mode(&at));
     if let Some(at) = fields.take("networks") {
         networks(&at, world);
     }
@@ -26,7 +26,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, world: &World, container: &mut Conta
     if let Some(at) = fields.take("expose") {
         expose(&at);
     }
-    container.hostname = fields.take("hostname").and_then(|at| host_name(&at));
+    container.hostname = fields.take_filled("hostname").and_then(|at| host_name(&at));
     container.dns = fields.take("dns").map(|at| name_servers(&at)).unwrap_or_default();
     container.extra_hosts = fields.take("extra_hosts").map(|at| extra_hosts::read(&at)).unwrap_or_default();
 }

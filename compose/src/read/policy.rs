@@ -38,7 +38,10 @@ pub(crate) fn read(service: &mut Fields<'_>, deploy: &Deploy) -> Policy {
         &[("available", Loss::Available), ("exclusive", Loss::Exclusive), ("wait", Loss::Wait)];
     const MOVES: &[(&str, VolumeMove)] = &[("stay", VolumeMove::Stay), ("allow", VolumeMove::Allow)];
     let loss_at = fields.take("on_device_loss");
-    let loss = loss_at.as_ref().and_then(|at| at.choice(LOSSES)).unwrap_or(Loss::Available);
+    let loss = match &loss_at {
+        Some(at) => at.choice(LOSSES),
+        None => Some(Loss::Available),
+    };
     let mut span = |key: &'static str, least: Duration| {
         let at = fields.take(key)?;
         let span = at.duration()?;
@@ -52,14 +55,14 @@ pub(crate) fn read(service: &mut Fields<'_>, deploy: &Deploy) -> Policy {
     policy.volume_move = fields.take("volume_move").and_then(|at| at.choice(MOVES)).unwrap_or(VolumeMove::Stay);
     fields.finish();
     policy.loss = match loss {
-        Loss::Available => LossPolicy::Available,
-        Loss::Wait => LossPolicy::Wait,
-        Loss::Exclusive => LossPolicy::Exclusive { lease: lease.as_ref().map_or(LEASE, |(_, lease)| *lease) },
+        None | Some(Loss::Available) => LossPolicy::Available,
+        Some(Loss::Wait) => LossPolicy::Wait,
+        Some(Loss::Exclusive) => LossPolicy::Exclusive { lease: lease.as_ref().map_or(LEASE, |(_, lease)| *lease) },
     };
-    if let Some((at, _)) = lease.filter(|_| loss != Loss::Exclusive) {
+    if let Some((at, _)) = lease.filter(|_| matches!(loss, Some(Loss::Available | Loss::Wait))) {
         at.error("a lease is for `on_device_loss: exclusive` only");
     }
-    if let Some(at) = loss_at.filter(|_| loss == Loss::Exclusive && deploy.update.order == Order::StartFirst) {
+    if let Some(at) = loss_at.filter(|_| loss == Some(Loss::Exclusive) && deploy.update.order == Order::StartFirst) {
         at.error("an exclusive service never runs twice, so `deploy.update_config.order` must be `stop-first`");
     }
     policy

@@ -9,9 +9,9 @@ use crate::values::split_words;
 pub(crate) fn read(fields: &mut Fields<'_>, container: &mut ContainerSpec) {
     container.command = fields.take("command").and_then(|at| words(&at));
     container.entrypoint = fields.take("entrypoint").and_then(|at| words(&at));
-    container.user = fields.take("user").and_then(|at| at.filled());
-    container.working_dir = fields.take("working_dir").and_then(|at| absolute(&at));
-    container.stop_signal = fields.take("stop_signal").and_then(|at| signal(&at));
+    container.user = fields.take_filled("user").and_then(|at| at.filled());
+    container.working_dir = fields.take_filled("working_dir").and_then(|at| absolute(&at));
+    container.stop_signal = fields.take_filled("stop_signal").and_then(|at| signal(&at));
     if let Some(grace) = fields.take("stop_grace_period").and_then(|at| at.duration()) {
         container.stop_grace = grace;
     }

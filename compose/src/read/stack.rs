@@ -41,11 +41,14 @@ pub(crate) fn read_stack(
     }
     let services_at = fields.take_any("services");
     fields.finish();
-    let Some(services_at) = services_at.filter(|services| services.node.is_null() || services.is_map()) else {
-        let message = if root.field("services").is_some() { "must be a mapping" } else { "the file has no `services`" };
-        at.error(message);
+    let Some(services_at) = services_at else {
+        at.error("the file has no `services`");
         return None;
     };
+    if !services_at.node.is_null() && !services_at.is_map() {
+        services_at.error(format!("must be a mapping, not {}", services_at.node.sort()));
+        return None;
+    }
     let world = World {
         services: services_at.node.entries().iter().map(|entry| entry.key.to_string()).collect(),
         left_out: left_out(services),

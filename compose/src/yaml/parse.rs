@@ -1,6 +1,6 @@
 //! Events of the YAML parser → the marked tree, within budgets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, hash_map};
 use std::rc::Rc;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
@@ -59,9 +59,12 @@ struct Open {
     content: Content,
 }
 
+/// The keys of a mapping, with their lines.
+pub(super) type Seen = HashMap<Rc<str>, u32>;
+
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, seen: HashSet<Rc<str>>, merges: Vec<Weighed>, key: Option<Key> },
+    Map { entries: Vec<Entry>, seen: Seen, merges: Vec<Weighed>, key: Option<Key> },
 }
 
 /// The key whose value comes next.
@@ -133,7 +136,7 @@ impl Builder {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.check_tag(tag.as_deref(), mark);
-                let content = Content::Map { entries: Vec::new(), seen: HashSet::new(), merges: Vec::new(), key: None };
+                let content = Content::Map { entries: Vec::new(), seen: Seen::new(), merges: Vec::new(), key: None };
                 self.begin(content, anchor, mark)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -194,11 +197,16 @@ impl Builder {
             return Ok(());
         }
         let name: Rc<str> = text.into();
-        if seen.insert(Rc::clone(&name)) {
-            *key = Some(Key::Plain(name, mark));
-        } else {
-            *key = Some(Key::Duplicate);
-            self.faults.push(fault(mark, &format!("the key `{}` is there twice", clip(text))));
+        match seen.entry(Rc::clone(&name)) {
+            hash_map::Entry::Vacant(place) => {
+                place.insert(mark.line);
+                *key = Some(Key::Plain(name, mark));
+            }
+            hash_map::Entry::Occupied(first) => {
+                *key = Some(Key::Duplicate);
+                let message = format!("the key `{}` is there twice, first in line {}", clip(text), first.get());
+                self.faults.push(fault(mark, &message));
+            }
         }
         Ok(())
     }
