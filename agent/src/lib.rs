@@ -7,6 +7,7 @@ mod backoff;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod doctor;
 pub mod engine;
 mod logs;
 pub mod mqtt;
