@@ -19,13 +19,16 @@ Exit codes:
 
 A service may be named `web` if only one stack has it, else `shop/web`; a replica `web.2` or `shop/web.2`.";
 
+/// Options of every verb stand together, below those of the verb.
+const GLOBAL: &str = "Global options";
+
 /// Run containers across a fleet of devices.
 #[derive(Debug, Parser)]
 #[command(name = "outrigger", version, after_help = EXIT_CODES, max_term_width = 110)]
 #[command(disable_help_subcommand = true, infer_subcommands = false)]
 pub struct Cli {
     /// Where the hub is.
-    #[arg(long, env = "OUTRIGGER_HUB", value_name = "URL", default_value = DEFAULT_HUB, global = true)]
+    #[arg(long, env = "OUTRIGGER_HUB", value_name = "URL", default_value = DEFAULT_HUB, global = true, help_heading = GLOBAL)]
     pub hub: String,
     /// How answers look.
     #[command(flatten)]
@@ -41,14 +44,16 @@ pub const DEFAULT_HUB: &str = "http://127.0.0.1:7640";
 /// How answers look.
 #[derive(Debug, Clone, Args)]
 pub struct Shape {
-    /// Tables for people, JSON (the types of the hub's API) for programs
-    #[arg(short, long, value_enum, default_value = "table", value_name = "FORM", global = true)]
+    /// Form of answers: table for people, json (the types of the hub's API) for programs
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORM", global = true, help_heading = GLOBAL)]
+    #[arg(hide_possible_values = true)]
     pub output: OutputForm,
     /// Names only, one a line
-    #[arg(short, long, global = true, conflicts_with = "output")]
+    #[arg(short, long, global = true, conflicts_with = "output", help_heading = GLOBAL)]
     pub quiet: bool,
-    /// When to use colours; NO_COLOR is respected
-    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN", global = true)]
+    /// When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN", global = true, hide_possible_values = true)]
+    #[arg(help_heading = GLOBAL)]
     pub color: ColourChoice,
 }
 
@@ -335,8 +340,8 @@ pub struct Events {
     /// Only about this service or replica
     #[arg(value_name = "SERVICE|REPLICA")]
     pub of: Option<String>,
-    /// Only at least as bad as this
-    #[arg(long, value_enum, value_name = "HOW BAD")]
+    /// Only at least as bad as this: info, warning, error
+    #[arg(long, value_enum, value_name = "HOW BAD", hide_possible_values = true)]
     pub severity: Option<SeverityChoice>,
 }
 

@@ -177,7 +177,10 @@ fn read_dotenv(
 
 fn read_text(path: &Path) -> Result<String, Failure> {
     let failed = |reason: String| Failure::Read { path: path.to_owned(), reason };
-    let in_words = |error: io::Error| failed(error.kind().to_string());
+    let in_words = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => failed("there is no such file".into()),
+        kind => failed(kind.to_string()),
+    };
     let file = std::fs::File::open(path).map_err(in_words)?;
     let mut text = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text).map_err(in_words)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use outrigger_api::{LogFrame, LogsQuery, ProblemKind, ReplicaQuery};
 
 use crate::args::{Format, Logs};
-use crate::clock;
+use crate::clock::{self, Deadline};
 use crate::inert::{Colours, inert, log_line};
 use crate::output::Screen;
 use crate::resolve::{self, Target};
@@ -124,7 +124,14 @@ fn follow(
         }
     };
     begin(names, query, &mut followed);
+    // Replicas that are added later are followed from their beginning.
+    let later = LogsQuery { tail: None, since: None, ..query.clone() };
+    let mut look_again = Deadline::after(PAUSE);
     loop {
+        if look_again.is_over() {
+            begin(replica_names(client, target).unwrap_or_default(), &later, &mut followed);
+            look_again = Deadline::after(PAUSE);
+        }
         match receiver.recv_timeout(PAUSE) {
             Ok(News::Frame(frame)) => show(&frame, query.timestamps, shape, out)?,
             Ok(News::Gone(name)) if matches!(target, Target::Replica { .. }) => {
@@ -136,11 +143,7 @@ fn follow(
             }
             Ok(News::Gone(name)) => drop(followed.remove(&name)),
             Ok(News::Failed(failure)) => return Err(failure),
-            // Replicas that are added later are followed from their beginning.
-            Err(RecvTimeoutError::Timeout) => {
-                let later = LogsQuery { tail: None, since: None, ..query.clone() };
-                begin(replica_names(client, target).unwrap_or_default(), &later, &mut followed);
-            }
+            Err(RecvTimeoutError::Timeout) => (),
             Err(RecvTimeoutError::Disconnected) => return Ok(Exit::Ok),
         }
     }
