@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Bye, ByeReason, Channel, DeviceName, DownMessage, MAX_WANT, SessionNumber, Topic, UpMessage, decode_down, encode_up,
+    Bye, ByeReason, Channel, DeviceName, DownMessage, SessionNumber, Topic, UpMessage, decode_down, encode_up,
 };
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Filter, LastWill, Packet, Publish, SubscribeReasonCode};
@@ -35,8 +35,9 @@ const IN_FLIGHT: u16 = 32;
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// A heartbeat that found the queue full so many times in a row means a client that is stuck.
 const STUCK_AFTER: u32 = 10;
-/// Bytes that a packet may have beyond its payload.
-const PACKET_MARGIN: usize = 4 * 1024;
+/// Most bytes of a packet that we let the broker send: far above what any channel allows, because a larger one would end
+/// the connection, and a retained one would end the next connection, too. What is above the channel's limit is dropped.
+const MAX_PACKET: u32 = 16 * 1024 * 1024;
 
 /// Where to connect, and as whom.
 #[derive(Debug, Clone)]
@@ -220,9 +221,8 @@ fn options(target: &Target, address: SocketAddr, session: SessionNumber) -> Mqtt
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
     let mut options = MqttOptions::new(target.device.as_str(), host, address.port());
-    let largest = u32::try_from(MAX_WANT + PACKET_MARGIN).unwrap_or(u32::MAX);
     let mut properties = ConnectProperties::new();
-    properties.max_packet_size = Some(largest);
+    properties.max_packet_size = Some(MAX_PACKET);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options

@@ -84,7 +84,8 @@ pub async fn run<E: Engine>(
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_engine(Arc::clone(&engine), engine_events));
     tasks.spawn(save_all(state.saver(), saves_inbox, results.clone()));
-    let connection = tokio::spawn(mqtt::run(target, clock, mqtt_events));
+    let mut connection = JoinSet::new();
+    connection.spawn(mqtt::run(target, clock, mqtt_events));
     let shell = Shell {
         clock,
         core,
@@ -99,6 +100,7 @@ pub async fn run<E: Engine>(
         sender: None,
         saves,
         results,
+        tasks: JoinSet::new(),
         actions: BTreeMap::new(),
         answers: BTreeMap::new(),
         unsent: 0,
@@ -106,7 +108,7 @@ pub async fn run<E: Engine>(
     let sender = shell.serve(Inboxes { mqtt, engine: engine_inbox, results: results_inbox }, shutdown).await;
     if let Some(sender) = sender {
         sender.close();
-        let _ = tokio::time::timeout(FAREWELL, connection).await;
+        let _ = tokio::time::timeout(FAREWELL, connection.join_next()).await;
     }
     Ok(())
 }
@@ -180,6 +182,8 @@ struct Shell<E> {
     sender: Option<Sender>,
     saves: watch::Sender<Option<Arc<Assignment>>>,
     results: mpsc::Sender<Told>,
+    /// All that goes on beside; ends with the shell.
+    tasks: JoinSet<()>,
     actions: BTreeMap<ActionId, AbortHandle>,
     answers: BTreeMap<RequestId, Answering>,
     unsent: u64,
@@ -241,7 +245,7 @@ impl<E: Engine> Shell<E> {
                 info!(containers = containers.len(), "the container engine answers");
                 // It may be another version than before.
                 let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
-                tokio::spawn(async move {
+                self.tasks.spawn(async move {
                     let _ = results.send(Told::Described(engine.describe().await)).await;
                 });
             }
@@ -308,11 +312,13 @@ impl<E: Engine> Shell<E> {
                 let sender = self.sender.clone()?;
                 let (taken, inbox) = watch::channel(0);
                 let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
-                let task = tokio::spawn(async move {
+                while self.tasks.try_join_next().is_some() {}
+                let task = self.tasks.spawn(async move {
                     logs::answer(engine, sender, request, container, wish, inbox).await;
                     let _ = results.send(Told::Core(Input::Answered(request))).await;
                 });
-                self.answers.insert(request, Answering { task: task.abort_handle(), taken });
+                self.answers.retain(|_, answering| !answering.task.is_finished());
+                self.answers.insert(request, Answering { task, taken });
             }
             Effect::Taken(request, sequence) => {
                 if let Some(answering) = self.answers.get(&request) {
@@ -351,14 +357,15 @@ impl<E: Engine> Shell<E> {
         announce(&action);
         let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
         self.actions.retain(|_, task| !task.is_finished());
-        let task = tokio::spawn(async move {
+        while self.tasks.try_join_next().is_some() {}
+        let task = self.tasks.spawn(async move {
             let outcome = perform(engine.as_ref(), id, &action, &results).await;
             if let Err(error) = &outcome {
                 debug!(?action, %error, "an action has failed");
             }
             let _ = results.send(Told::Core(Input::Done(id, outcome))).await;
         });
-        self.actions.insert(id, task.abort_handle());
+        self.actions.insert(id, task);
     }
 }
 

@@ -191,8 +191,8 @@ impl<'a> Pass<'a> {
             }
             self.stops += 1;
             if container.state.is_running() {
-                let grace = self.wanted.replicas.get(&placement).map_or(None, |one| Some(one.spec.stop_grace));
-                self.act(Action::Stop(placement, container.id.clone(), grace.unwrap_or(DEFAULT_GRACE)));
+                let grace = self.track(placement).and_then(|track| track.grace).unwrap_or(DEFAULT_GRACE);
+                self.act(Action::Stop(placement, container.id.clone(), grace));
             } else {
                 self.act(Action::Remove(placement, container.id.clone()));
             }

@@ -71,7 +71,7 @@ impl Heartbeat {
         self.due_at = (self.due_at + self.interval).max(now + self.interval / 2);
         let sequence = self.sequence;
         self.sequence = self.sequence.wrapping_add(1);
-        let is_full = sequence % FULL_EVERY == 0;
+        let is_full = sequence.is_multiple_of(FULL_EVERY);
         let load = self.load.filter(|load| is_full || self.told.is_none_or(|told| is_news(&told, load)));
         if load.is_some() {
             self.told = load;

@@ -165,6 +165,7 @@ impl Observed {
             self.under_way.values().any(|action| action.is_start() && action.placement() == Some(placement));
         let is_first = !self.containers.contains_key(&container.id) && !self.tracks.contains_key(&placement);
         let track = self.tracks.entry(placement).or_default();
+        track.grace = wanted.replicas.get(&placement).map(|one| one.spec.stop_grace).or(track.grace);
         match container.state {
             ContainerState::Running { .. } => {
                 let ran = container.since_unix.map_or(0, |since| unix_s.saturating_sub(since).max(0));

@@ -34,6 +34,8 @@ pub struct Track {
     pub is_lease_over: bool,
     /// The engine would not start the container it has: the next attempt makes a new one.
     pub must_recreate: bool,
+    /// Its time to end when asked, from the last assignment that had it.
+    pub grace: Option<Duration>,
     /// Stopping or removing it has failed and is not tried again before this.
     pub stop_retry_at: Moment,
     /// A container of which the engine's own word is missing: when we started or stopped it, and which.

@@ -1,0 +1,179 @@
+//! A hub with its broker as one agent sees them: accepts its connection, confirms what must be confirmed, hands on what it
+//! says, and sends what a test wants. Speaks real MQTT over real TCP.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use outrigger_protocol::{Bye, Channel, DeviceName, DownMessage, Topic, UpMessage, decode_up, encode_down};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, Publish, SubAck, SubscribeReasonCode,
+};
+use rumqttc::v5::mqttbytes::{Error, QoS};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Longest wait of a test for anything.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the agent did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// It connected, with this will.
+    Connected(Bye),
+    /// It subscribed to these.
+    Subscribed(Vec<String>),
+    /// It said something.
+    Message(UpMessage),
+    /// It disconnected in good order.
+    Disconnected,
+    /// Its connection broke.
+    Broken,
+}
+
+enum Order {
+    Publish(String, Vec<u8>),
+    Drop,
+}
+
+/// The hub.
+pub struct FakeHub {
+    pub address: SocketAddr,
+    heard: mpsc::UnboundedReceiver<Heard>,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl FakeHub {
+    pub async fn start() -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (heard_by, heard) = mpsc::unbounded_channel();
+        let (orders, mut inbox) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                if serve(socket, &heard_by, &mut inbox).await.is_none() && heard_by.send(Heard::Broken).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { address, heard, orders }
+    }
+
+    /// The next thing that the agent does.
+    pub async fn next(&mut self) -> Heard {
+        timeout(DEADLINE, self.heard.recv()).await.expect("the agent does something").unwrap()
+    }
+
+    /// Waits for what `pick` picks; skips the rest.
+    pub async fn wait_for<T>(&mut self, what: &str, mut pick: impl FnMut(Heard) -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                if let Some(found) = pick(self.heard.recv().await.unwrap()) {
+                    return found;
+                }
+            }
+        };
+        timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("no {what}"))
+    }
+
+    pub async fn message<T>(&mut self, what: &str, mut pick: impl FnMut(UpMessage) -> Option<T>) -> T {
+        self.wait_for(what, |heard| if let Heard::Message(message) = heard { pick(message) } else { None }).await
+    }
+
+    pub fn send(&self, device: &DeviceName, message: &DownMessage) {
+        let topic = Topic::new(device, message.channel()).to_string();
+        self.send_bytes(topic, encode_down(message).unwrap());
+    }
+
+    pub fn send_bytes(&self, topic: String, bytes: Vec<u8>) {
+        assert!(self.orders.send(Order::Publish(topic, bytes)).is_ok());
+    }
+
+    /// Cuts the connection.
+    pub fn drop_connection(&self) {
+        assert!(self.orders.send(Order::Drop).is_ok());
+    }
+}
+
+/// Serves one connection; none if it broke.
+async fn serve(
+    mut socket: TcpStream,
+    heard: &mpsc::UnboundedSender<Heard>,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+) -> Option<()> {
+    let mut buffer = BytesMut::new();
+    let mut is_subscribed = false;
+    loop {
+        tokio::select! {
+            read = socket.read_buf(&mut buffer) => if read.ok()? == 0 { return None },
+            // As a broker does with what is retained: it is delivered once there is a subscription.
+            order = orders.recv(), if is_subscribed => match order? {
+                Order::Drop => return None,
+                Order::Publish(topic, bytes) => {
+                    let mut publish = Publish::new(topic, QoS::AtLeastOnce, bytes, None);
+                    publish.pkid = 1;
+                    write(&mut socket, Packet::Publish(publish)).await?;
+                }
+            },
+        }
+        loop {
+            match Packet::read(&mut buffer, None) {
+                Ok(Packet::Disconnect(_)) => {
+                    heard.send(Heard::Disconnected).ok()?;
+                    return Some(());
+                }
+                Ok(packet) => {
+                    is_subscribed |= matches!(packet, Packet::Subscribe(_));
+                    answer(&mut socket, packet, heard).await?;
+                }
+                Err(Error::InsufficientBytes(_)) => break,
+                // The crate writes a plain disconnect that it cannot read itself.
+                Err(Error::PayloadRequired) => {
+                    heard.send(Heard::Disconnected).ok()?;
+                    return Some(());
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+}
+
+async fn answer(socket: &mut TcpStream, packet: Packet, heard: &mpsc::UnboundedSender<Heard>) -> Option<()> {
+    match packet {
+        Packet::Connect(_, will, _) => {
+            let will = decode_up(Channel::Bye, &will.unwrap().message).unwrap();
+            let UpMessage::Bye(bye) = will else { panic!("{will:?}") };
+            heard.send(Heard::Connected(bye)).ok()?;
+            let ack = ConnAck { session_present: false, code: ConnectReturnCode::Success, properties: None };
+            write(socket, Packet::ConnAck(ack)).await
+        }
+        Packet::Subscribe(subscribe) => {
+            let topics = subscribe.filters.iter().map(|filter| filter.path.clone()).collect();
+            heard.send(Heard::Subscribed(topics)).ok()?;
+            let return_codes = subscribe.filters.iter().map(|f| SubscribeReasonCode::Success(f.qos)).collect();
+            write(socket, Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes, properties: None })).await
+        }
+        Packet::Publish(publish) => {
+            let topic: Topic = std::str::from_utf8(&publish.topic).unwrap().parse().unwrap();
+            heard.send(Heard::Message(decode_up(topic.channel, &publish.payload).unwrap())).ok()?;
+            if publish.qos == QoS::AtLeastOnce {
+                write(socket, Packet::PubAck(PubAck::new(publish.pkid, None))).await?;
+            }
+            Some(())
+        }
+        Packet::PingReq(_) => write(socket, Packet::PingResp(PingResp)).await,
+        _ => Some(()),
+    }
+}
+
+async fn write(socket: &mut TcpStream, packet: Packet) -> Option<()> {
+    let mut bytes = BytesMut::new();
+    packet.write(&mut bytes, None).unwrap();
+    socket.write_all(&bytes).await.ok()
+}

@@ -1,0 +1,288 @@
+//! The whole agent, with the engine in memory and a hub behind real TCP.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod fake_hub;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fake_hub::{DEADLINE, FakeHub, Heard};
+use outrigger_agent::config::{Config, EngineChoice, HubAddress};
+use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
+use outrigger_protocol::{
+    Answer, AnswerBody, Ask, Assigned, Assignment, ByeReason, ContainerSpec, DownMessage, EngineState, Epoch,
+    Generation, Goal, LogStream, LogsRequest, LossPolicy, Observed, Phase, PlacementId, RequestId, SessionNumber,
+    Stamp, Status, UpMessage, WINDOW,
+};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const REQUEST: RequestId = RequestId(7);
+
+struct Device {
+    config: Config,
+    engine: MemoryEngine,
+    running: Option<(oneshot::Sender<ByeReason>, JoinHandle<()>)>,
+    _folder: TempDir,
+}
+
+impl Device {
+    fn new(hub: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            device: "pi".parse().unwrap(),
+            hub: HubAddress { host: hub.ip().to_string(), port: hub.port() },
+            scope: "pi".into(),
+            state_dir: folder.path().to_owned(),
+            engine: EngineChoice::Memory,
+            heartbeat: Duration::from_millis(200),
+            labels: vec![],
+            generic: vec![],
+        };
+        Self { config, engine: MemoryEngine::new(Behaviour::default()), running: None, _folder: folder }
+    }
+
+    fn start(&mut self) {
+        let (stop, stopped) = oneshot::channel();
+        let (config, engine) = (self.config.clone(), self.engine.clone());
+        let task = tokio::spawn(async move {
+            outrigger_agent::run::run(config, engine, async { stopped.await.unwrap() }).await.unwrap();
+        });
+        self.running = Some((stop, task));
+    }
+
+    async fn stop(&mut self) {
+        let (stop, task) = self.running.take().unwrap();
+        stop.send(ByeReason::Restart).unwrap();
+        timeout(DEADLINE, task).await.unwrap().unwrap();
+    }
+
+    /// As kill -9 does: nothing is said or saved any more.
+    async fn kill(&mut self) {
+        let (stop, task) = self.running.take().unwrap();
+        task.abort();
+        let _ = task.await;
+        drop(stop);
+    }
+
+    async fn eventually(&self, what: &str, is: impl Fn(&MemoryEngine) -> bool) {
+        let wait = async {
+            while !is(&self.engine) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+}
+
+fn want(generation: u64, placements: &[u64]) -> DownMessage {
+    let spec = ContainerSpec { image: "web:1".into(), ..ContainerSpec::default() };
+    let one = |&placement: &u64| Assigned {
+        placement: PlacementId(placement),
+        replica: format!("shop/web.{placement}").parse().unwrap(),
+        spec: 0,
+        goal: Goal::Run,
+        loss: LossPolicy::Available,
+    };
+    let stamp = Stamp { epoch: Epoch(1), generation: Generation(generation) };
+    DownMessage::Want(Assignment { stamp, specs: vec![spec], replicas: placements.iter().map(one).collect() })
+}
+
+fn status(message: UpMessage) -> Option<Status> {
+    if let UpMessage::Status(status) = message { Some(status) } else { None }
+}
+
+fn running(engine: &MemoryEngine) -> Vec<u64> {
+    let containers = engine.containers();
+    containers.iter().filter(|one| one.state.is_running()).map(|one| one.placement.0).collect()
+}
+
+async fn until_running(hub: &mut FakeHub, placements: &[u64]) -> Status {
+    let ids = |replicas: &[Observed]| replicas.iter().map(|one| one.placement.0).collect::<Vec<_>>();
+    hub.message("status with all running", |message| {
+        status(message).filter(|status| {
+            ids(&status.replicas) == placements && status.replicas.iter().all(|one| one.phase == Phase::Running)
+        })
+    })
+    .await
+}
+
+async fn session_of_hello(hub: &mut FakeHub) -> SessionNumber {
+    hub.message("hello", |message| if let UpMessage::Hello(hello) = message { Some(hello.session) } else { None }).await
+}
+
+#[tokio::test]
+async fn a_device_says_hello_runs_what_is_wanted_and_tells() {
+    let mut hub = FakeHub::start().await;
+    let mut device = Device::new(hub.address);
+    device.start();
+    let Heard::Connected(will) = hub.next().await else { panic!() };
+    assert_eq!(will.reason, ByeReason::Lost);
+    assert_eq!(
+        hub.next().await,
+        Heard::Subscribed(vec!["or/1/pi/want".into(), "or/1/pi/lease".into(), "or/1/pi/ask".into()])
+    );
+    let Heard::Message(UpMessage::Hello(hello)) = hub.next().await else { panic!() };
+    assert_eq!((hello.session, hello.held, hello.heartbeat_ms), (will.session, None, 200));
+    assert!(hello.facts.engine.is_some());
+    let Heard::Message(UpMessage::Status(first)) = hub.next().await else { panic!() };
+    assert_eq!((first.session, first.replicas.len()), (will.session, 0));
+    hub.send(&device.config.device, &want(1, &[1, 2]));
+    let status = until_running(&mut hub, &[1, 2]).await;
+    assert_eq!(status.engine, EngineState::Up);
+    assert_eq!(status.images, ["web:1"]);
+    assert_eq!(running(&device.engine), [1, 2]);
+    let report = hub.message("report", |m| if let UpMessage::Report(report) = m { Some(report) } else { None }).await;
+    assert_eq!(report.session, will.session);
+    device.stop().await;
+    let reason = hub.message("bye", |m| if let UpMessage::Bye(bye) = m { Some(bye.reason) } else { None }).await;
+    assert_eq!(reason, ByeReason::Restart);
+    assert_eq!(hub.next().await, Heard::Disconnected);
+    assert_eq!(running(&device.engine), [1, 2], "containers go on");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_killed_or_upgraded_adopts_its_containers() {
+    let mut hub = FakeHub::start().await;
+    let mut device = Device::new(hub.address);
+    device.start();
+    hub.send(&device.config.device, &want(1, &[1, 2]));
+    until_running(&mut hub, &[1, 2]).await;
+    let before = device.engine.starts_and_stops();
+    device.kill().await;
+    device.start();
+    until_running(&mut hub, &[1, 2]).await;
+    device.stop().await;
+    device.start();
+    until_running(&mut hub, &[1, 2]).await;
+    assert_eq!(device.engine.starts_and_stops(), before);
+}
+
+#[tokio::test]
+async fn each_connection_is_a_new_session_that_subscribes_and_tells_everything_again() {
+    let mut hub = FakeHub::start().await;
+    let mut device = Device::new(hub.address);
+    device.start();
+    hub.send(&device.config.device, &want(1, &[1]));
+    until_running(&mut hub, &[1]).await;
+    let before = device.engine.starts_and_stops();
+    let mut last = SessionNumber(0);
+    for _ in 0..3 {
+        hub.drop_connection();
+        let will =
+            hub.wait_for("will", |heard| if let Heard::Connected(will) = heard { Some(will) } else { None }).await;
+        assert!(matches!(hub.next().await, Heard::Subscribed(topics) if topics.len() == 3));
+        let session = session_of_hello(&mut hub).await;
+        assert!(session > last && session == will.session);
+        let status = until_running(&mut hub, &[1]).await;
+        assert_eq!((status.session, status.held.unwrap().generation), (session, Generation(1)));
+        last = session;
+    }
+    assert_eq!(device.engine.starts_and_stops(), before, "a broken connection stops and starts nothing");
+}
+
+#[tokio::test]
+async fn a_device_that_boots_without_its_hub_starts_what_it_holds() {
+    let mut hub = FakeHub::start().await;
+    let mut device = Device::new(hub.address);
+    device.start();
+    hub.send(&device.config.device, &want(1, &[1]));
+    until_running(&mut hub, &[1]).await;
+    device.kill().await;
+    drop(hub);
+    device.engine.cut_power();
+    device.config.hub.port = 1;
+    device.start();
+    device.eventually("it runs again", |engine| running(engine) == [1]).await;
+}
+
+#[tokio::test]
+async fn garbage_and_older_assignments_are_dropped_and_the_session_goes_on() {
+    let mut hub = FakeHub::start().await;
+    let mut device = Device::new(hub.address);
+    device.start();
+    hub.send(&device.config.device, &want(5, &[1]));
+    until_running(&mut hub, &[1]).await;
+    for bytes in [vec![], vec![9, 9], vec![1, 0, 255, 255], vec![0; 5_000_000]] {
+        hub.send_bytes("or/1/pi/want".into(), bytes);
+    }
+    hub.send(&device.config.device, &want(4, &[2, 3]));
+    hub.send(&device.config.device, &want(6, &[1, 4]));
+    let mut is_broken = false;
+    hub.wait_for("status of generation 6", |heard| {
+        is_broken |= heard == Heard::Broken;
+        let Heard::Message(UpMessage::Status(status)) = heard else { return None };
+        (status.replicas.len() == 2 && status.replicas.iter().all(|one| one.phase == Phase::Running)).then_some(())
+    })
+    .await;
+    assert_eq!((running(&device.engine), is_broken), (vec![1, 4], false));
+}
+
+#[tokio::test]
+async fn a_container_that_is_killed_is_back_in_well_under_half_a_second() {
+    let mut hub = FakeHub::start().await;
+    let mut device = Device::new(hub.address);
+    device.start();
+    hub.send(&device.config.device, &want(1, &[1]));
+    until_running(&mut hub, &[1]).await;
+    assert!(device.engine.exit(PlacementId(1), 137));
+    let back = device.eventually("it runs again", |engine| running(engine) == [1]);
+    timeout(Duration::from_millis(400), back).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_engine_that_restarts_is_reported_and_nothing_else_happens() {
+    let mut hub = FakeHub::start().await;
+    let mut device = Device::new(hub.address);
+    device.start();
+    hub.send(&device.config.device, &want(1, &[1, 2]));
+    until_running(&mut hub, &[1, 2]).await;
+    let before = device.engine.starts_and_stops();
+    device.engine.go_down("connection refused");
+    let down = |message| status(message).filter(|status| matches!(&status.engine, EngineState::Down(_)));
+    let status = hub.message("engine down", down).await;
+    assert_eq!(status.replicas.len(), 2);
+    device.engine.come_back();
+    hub.message("engine up", |m| status_with(m, EngineState::Up)).await;
+    assert_eq!((device.engine.starts_and_stops(), running(&device.engine)), (before, vec![1, 2]));
+}
+
+fn status_with(message: UpMessage, engine: EngineState) -> Option<Status> {
+    status(message).filter(|status| status.engine == engine)
+}
+
+#[tokio::test]
+async fn output_goes_no_faster_than_its_reader() {
+    let mut hub = FakeHub::start().await;
+    let mut device = Device::new(hub.address);
+    device.start();
+    hub.send(&device.config.device, &want(1, &[1]));
+    until_running(&mut hub, &[1]).await;
+    let parts = WINDOW + 4;
+    for part in 0..parts {
+        device.engine.write(PlacementId(1), LogStream::Stdout, &vec![u8::try_from(part).unwrap(); 32 * 1024]);
+    }
+    let wish =
+        LogsRequest { placement: PlacementId(1), tail: None, since_unix: None, follow: false, timestamps: false };
+    hub.send(&device.config.device, &DownMessage::Ask(Ask::Logs(REQUEST, wish)));
+    for sequence in 0..WINDOW {
+        assert_eq!(answer(&mut hub).await.sequence, sequence);
+    }
+    // Nothing more comes until something is taken; what comes then is the next part, and not two.
+    let more = timeout(Duration::from_millis(300), answer(&mut hub)).await;
+    assert!(more.is_err(), "{more:?}");
+    hub.send(&device.config.device, &DownMessage::Ask(Ask::Taken(REQUEST, 0)));
+    assert_eq!(answer(&mut hub).await.sequence, WINDOW);
+    hub.send(&device.config.device, &DownMessage::Ask(Ask::Taken(REQUEST, parts)));
+    let mut last = answer(&mut hub).await;
+    while last.body != AnswerBody::End {
+        last = answer(&mut hub).await;
+    }
+    assert_eq!(last.sequence, parts);
+}
+
+async fn answer(hub: &mut FakeHub) -> Answer {
+    hub.message("answer", |message| if let UpMessage::Answer(answer) = message { Some(answer) } else { None }).await
+}
