@@ -17,18 +17,33 @@ const MAX_FILES: usize = 64;
 /// A service of a file: the file's path and the service's name.
 type Place = (String, String);
 
+/// A file with its services by name: a large one is not searched again for each of them.
+#[derive(Clone)]
+struct File {
+    root: Node,
+    services: Rc<HashMap<Rc<str>, usize>>,
+}
+
+impl File {
+    fn new(root: Node) -> Self {
+        let services = root.field("services").map(Node::entries).unwrap_or_default();
+        let services = services.iter().enumerate().map(|(index, entry)| (Rc::clone(&entry.key), index)).collect();
+        Self { root, services: Rc::new(services) }
+    }
+}
+
 pub(crate) struct Extender<'c> {
     cx: &'c Context<'c>,
-    /// Roots of the files, variables replaced; none of those that could not be read.
-    roots: BTreeMap<String, Option<Node>>,
+    /// None of those that could not be read.
+    files: BTreeMap<String, Option<File>>,
     done: HashMap<Place, Option<Node>>,
     chain: Vec<Place>,
 }
 
 impl<'c> Extender<'c> {
     pub(crate) fn new(cx: &'c Context<'c>, main: &str, root: &Node) -> Self {
-        let roots = BTreeMap::from([(main.to_owned(), Some(root.clone()))]);
-        Self { cx, roots, done: HashMap::new(), chain: Vec::new() }
+        let files = BTreeMap::from([(main.to_owned(), Some(File::new(root.clone())))]);
+        Self { cx, files, done: HashMap::new(), chain: Vec::new() }
     }
 
     /// The service with everything that it extends; none if that cannot be found, which is then reported.
@@ -37,10 +52,10 @@ impl<'c> Extender<'c> {
         if let Some(done) = self.done.get(&place) {
             return done.clone();
         }
-        let root = self.roots.get(file)?.clone()?;
-        let at_root = At::root(self.cx, &root);
-        let services = at_root.child("services")?;
-        let service = services.child(name)?;
+        let File { root, services: index } = self.files.get(file)?.clone()?;
+        let services = At::root(self.cx, &root).child("services")?;
+        let entry = services.node.entries().get(*index.get(name)?)?;
+        let service = services.entry(&entry.key, entry.mark, &entry.value);
         self.chain.push(place.clone());
         let resolved = match service.child("extends").filter(|at| !at.node.is_null()) {
             None => Some(service.node.clone()),
@@ -89,29 +104,29 @@ impl<'c> Extender<'c> {
             path.error(format!("the file `{}` was not sent along or does not exist", clip(&written)));
             return None;
         };
-        if self.roots.len() >= MAX_FILES {
+        if self.files.len() >= MAX_FILES {
             path.error(format!("services come from more than {MAX_FILES} files"));
             return None;
         }
-        if !self.roots.contains_key(&known) {
-            let root = read_tree(self.cx, &known, text);
-            self.roots.insert(known.clone(), root);
+        if !self.files.contains_key(&known) {
+            let file = read_tree(self.cx, &known, text).map(File::new);
+            self.files.insert(known.clone(), file);
         }
         Some(known)
     }
 
     fn has_service(&self, file: &str, name: &str) -> bool {
-        let root = self.roots.get(file).and_then(Option::as_ref);
         // A file that could not be read has been reported; resolving in it gives nothing.
-        root.is_none_or(|root| root.field("services").is_some_and(|services| services.field(name).is_some()))
+        self.files.get(file).and_then(Option::as_ref).is_none_or(|file| file.services.contains_key(name))
     }
 
     fn report_unknown(&self, name: &At<'_>, file: &str) {
-        let root = self.roots.get(file).and_then(Option::as_ref);
-        let known = root.and_then(|root| root.field("services")).map(Node::entries).unwrap_or_default();
+        let Some(known) = self.files.get(file).and_then(Option::as_ref).filter(|_| !self.cx.has_enough()) else {
+            return;
+        };
         let wrong = name.text().unwrap_or_default();
         let message = format!("{file} has no service `{}`", clip(wrong));
-        match did_you_mean(wrong, known.iter().map(|entry| &*entry.key)) {
+        match did_you_mean(wrong, known.services.keys().map(|key| &**key)) {
             Some(help) => name.error_with(message, help),
             None => name.error(message),
         }

@@ -172,7 +172,7 @@ fn collect(text: &str, found: &mut BTreeSet<String>, depth: usize) {
     let mut rest = text;
     // Looking for a closing brace that is not there costs the whole rest each time, so there is an end to bad ones.
     let mut bad = 0;
-    while !rest.is_empty() && depth <= MAX_NESTING && bad < 100 {
+    while !rest.is_empty() && depth <= MAX_NESTING && bad < 10 {
         match next_piece(rest) {
             Ok((Piece::Variable { name, modifier }, behind)) => {
                 found.insert(name.to_owned());

@@ -44,5 +44,7 @@ pub const MAX_DEPTH: usize = 64;
 /// Bytes and nodes that one call of [`load`] may produce from variables, `extends`, environment files and port ranges
 /// altogether: each of them can multiply a small text.
 pub const MAX_WORK: u64 = 16 * 1024 * 1024;
+/// Services of one stack; a thousand are a large installation already.
+pub const MAX_SERVICES: usize = 2_000;
 /// Problems told at once; nobody reads more.
 pub const MAX_DIAGNOSTICS: usize = 100;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use outrigger_protocol::{StackName, StackSpec};
 
+use crate::MAX_SERVICES;
 use crate::context::{Context, clip};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::env_file::{self, Format};
@@ -49,8 +50,13 @@ pub fn load(name: Option<StackName>, sources: &Sources) -> Outcome {
 }
 
 fn build(cx: &Context<'_>, name: Option<StackName>, root: &Node) -> Option<StackSpec> {
-    let mut extender = Extender::new(cx, &cx.sources.main, root);
     let services = root.field("services").map(Node::entries).unwrap_or_default();
+    if services.len() > MAX_SERVICES {
+        let message = format!("there are {} services; at most {MAX_SERVICES} fit a stack", services.len());
+        At::root(cx, root).child("services")?.error(message);
+        return None;
+    }
+    let mut extender = Extender::new(cx, &cx.sources.main, root);
     let resolved: Vec<Entry> = services
         .iter()
         .filter_map(|entry| Some(Entry { value: extender.resolve(&cx.sources.main, &entry.key)?, ..entry.clone() }))

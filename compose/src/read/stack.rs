@@ -12,9 +12,6 @@ use crate::context::Context;
 use crate::diagnostic::Severity::{Error, Warning};
 use crate::yaml::{Entry, Node};
 
-/// Services of one stack; a thousand are a large installation already.
-const MAX_SERVICES: usize = 2_000;
-
 /// Reads the whole file; `services` are those of `root` with everything that they extend.
 pub(crate) fn read_stack(
     cx: &Context<'_>,
@@ -62,10 +59,6 @@ pub(crate) fn read_stack(
 fn read_services(services_at: &At<'_>, services: &[Entry], world: &World) -> Vec<ServiceSpec> {
     if services_at.node.entries().is_empty() {
         services_at.error("there is no service in it");
-    }
-    if services.len() > MAX_SERVICES {
-        services_at.error(format!("there are {} services; at most {MAX_SERVICES} fit a stack", services.len()));
-        return Vec::new();
     }
     let mut specs = Vec::new();
     for entry in services {
