@@ -197,6 +197,16 @@ pub struct Forgotten {
     pub replicas: Vec<String>,
 }
 
+/// Devices that are switched off or destroyed, whatever it looks like.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LossConfirmation {
+    /// Which; empty: all that are silent now.
+    #[serde(default)]
+    pub devices: Vec<String>,
+}
+
 /// A change of what the operator says about a device. What is left out stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

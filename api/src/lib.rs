@@ -20,7 +20,7 @@ mod stack;
 
 pub use device::{
     Attached, Availability, Device, DeviceChange, DeviceList, DeviceState, DeviceWarning, EngineView, Forgotten, Load,
-    Reserved,
+    LossConfirmation, Reserved,
 };
 pub use event::{Event, EventList, EventQuery, Severity};
 pub use explain::{Candidate, Explanation, Refusal, ReplicaExplanation, ScorePart, Verdict};

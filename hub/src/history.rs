@@ -4,6 +4,7 @@
 //! chart, and a device with a full day costs 11 KB. Memory grows as a device's history does.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use outrigger_api::{Dimension, Range, Series};
 use outrigger_protocol::{DeviceName, Load, Moment};
@@ -26,10 +27,10 @@ const UNKNOWN: u8 = u8::MAX;
 /// Nothing was heard in that step.
 const SILENT: Row = [UNKNOWN; DIMENSIONS.len()];
 
-/// The past of all devices.
-#[derive(Debug, Default)]
+/// The past of all devices. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone, Default)]
 pub struct Histories {
-    devices: HashMap<DeviceName, Past>,
+    devices: Arc<Mutex<HashMap<DeviceName, Past>>>,
 }
 
 /// A stretch of one device's past.
@@ -45,11 +46,12 @@ pub struct Stretch {
 
 impl Histories {
     /// Takes note of a device's load. Called at every report, with the load as told last: the mean of a step is over time.
-    pub fn record(&mut self, device: &DeviceName, load: &Load, now: Moment) {
-        if !self.devices.contains_key(device) {
-            self.devices.insert(device.clone(), Past::new(now));
+    pub fn record(&self, device: &DeviceName, load: &Load, now: Moment) {
+        let mut devices = self.lock();
+        if !devices.contains_key(device) {
+            devices.insert(device.clone(), Past::new(now));
         }
-        if let Some(past) = self.devices.get_mut(device) {
+        if let Some(past) = devices.get_mut(device) {
             let sample = sample(load);
             past.hour.record(&sample, now);
             past.day.record(&sample, now);
@@ -57,18 +59,23 @@ impl Histories {
     }
 
     /// Drops the past of a device that is removed.
-    pub fn forget(&mut self, device: &DeviceName) {
-        self.devices.remove(device);
+    pub fn forget(&self, device: &DeviceName) {
+        self.lock().remove(device);
     }
 
     /// How a device's load was, up to the last full step before `now`; none if it was never recorded.
     #[must_use]
     pub fn of(&self, device: &DeviceName, range: Range, now: Moment) -> Option<Stretch> {
-        let past = self.devices.get(device)?;
+        let devices = self.lock();
+        let past = devices.get(device)?;
         Some(match range {
             Range::Hour => past.hour.stretch(now),
             Range::Day => past.day.stretch(now),
         })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<DeviceName, Past>> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -189,7 +196,11 @@ fn pack(dimension: Dimension, mean: u64) -> u8 {
         Dimension::TemperatureCelsius => (mean + 2) / 5,
         // Logarithmic: 0 is nothing, then eight steps for each doubling; 254 is more than 3 TB/s.
         Dimension::RxKbps | Dimension::TxKbps if mean == 0 => 0,
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a logarithm of at most 64, times 8")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a logarithm of at most 64, times 8"
+        )]
         Dimension::RxKbps | Dimension::TxKbps => 1 + ((mean as f64).log2() * 8.0).round() as u64,
         Dimension::Other => u64::from(UNKNOWN),
     };
@@ -236,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_step_is_the_mean_of_its_reports_and_silence_is_a_gap() {
-        let mut histories = Histories::default();
+        let histories = Histories::default();
         for (second, cpu) in [(100, 100), (101, 200), (109, 300), (125, 500)] {
             histories.record(&pi(), &load(cpu), at(second));
         }
@@ -247,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_step_under_way_is_not_shown_yet() {
-        let mut histories = Histories::default();
+        let histories = Histories::default();
         histories.record(&pi(), &load(100), at(5));
         assert!(histories.of(&pi(), Range::Hour, at(9)).unwrap().series.is_empty());
         assert_eq!(histories.of(&pi(), Range::Hour, at(10)).unwrap().series[0].values.len(), 1);
@@ -255,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_a_device_does_not_have_is_left_out() {
-        let mut histories = Histories::default();
+        let histories = Histories::default();
         histories.record(&pi(), &load(100), at(5));
         let stretch = histories.of(&pi(), Range::Hour, at(10)).unwrap();
         assert!(stretch.series.iter().all(|series| series.dimension != Dimension::TemperatureCelsius));
@@ -263,15 +274,17 @@ mod tests {
 
     #[test]
     fn a_history_stays_as_large_as_its_range_whatever_the_gaps() {
-        let mut histories = Histories::default();
+        let histories = Histories::default();
         for second in (0..200_000).step_by(7).chain([50_000_000]) {
             histories.record(&pi(), &load(100), at(second));
         }
-        let past = &histories.devices[&pi()];
+        let devices = histories.lock();
+        let past = &devices[&pi()];
         assert!(past.hour.rows.capacity() <= 360 && past.day.rows.capacity() <= 1440, "{past:?}");
+        drop(devices);
         let stretch = histories.of(&pi(), Range::Day, at(50_000_060)).unwrap();
         assert_eq!(stretch.series[0].values.len(), 1440);
-        assert_eq!(stretch.from, at(50_000_040) - Duration::from_secs(1439 * 60));
+        assert_eq!(stretch.from, at(50_000_040) - Duration::from_secs(1440 * 60));
     }
 
     #[test]
@@ -285,7 +298,7 @@ mod tests {
             let back = unpack(Dimension::TemperatureCelsius, pack(Dimension::TemperatureCelsius, raw)).unwrap();
             assert!((back * 10.0 - deci as f64).abs() <= 2.6, "{deci} {back}");
         }
-        for kbps in [1, 2, 3, 9, 100, 12_345, 10_000_000, u64::from(u32::MAX)] {
+        for kbps in [1, 2, 3, 9, 100, 12_345, 10_000_000, 3_000_000_000] {
             let back = unpack(Dimension::RxKbps, pack(Dimension::RxKbps, kbps)).unwrap();
             assert!((back - kbps as f64).abs() <= 0.5 + kbps as f64 * 0.06, "{kbps} {back}");
         }

@@ -49,32 +49,34 @@ impl Guard {
         }
     }
 
-    fn check(&self, request: &Request) -> Result<(), Problem> {
+    fn check(&self, request: &Request) -> Result<(), Refused> {
         let host = authority(request)?;
         if !self.is_ours(host.host()) {
             let title = format!("this hub is not `{}`", host.host());
             return Err(Problem::new(ProblemKind::WrongHost, title)
-                .with_hint("address it as localhost, or give it that name under `http_names` in its configuration"));
+                .with_hint("address it as localhost, or give it that name under `http_names` in its configuration")
+                .into());
         }
-        if *request.method() != Method::GET && *request.method() != Method::HEAD && is_foreign(request.headers(), &host) {
+        if *request.method() != Method::GET && *request.method() != Method::HEAD && is_foreign(request.headers(), &host)
+        {
             let title = "a page of another site must not change anything here";
-            return Err(Problem::new(ProblemKind::WrongOrigin, title));
+            return Err(Problem::new(ProblemKind::WrongOrigin, title).into());
         }
         Ok(())
     }
 }
 
-fn authority(request: &Request) -> Result<Authority, Problem> {
+fn authority(request: &Request) -> Result<Authority, Refused> {
     if let Some(authority) = request.uri().authority() {
         return Ok(authority.clone());
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => {
-            Authority::try_from(host.as_bytes()).map_err(|_| malformed("the header `Host` names no host"))
+            Authority::try_from(host.as_bytes()).map_err(|_| malformed("the header `Host` names no host").into())
         }
-        (None, _) => Err(malformed("the header `Host` is missing")),
-        (Some(_), Some(_)) => Err(malformed("the header `Host` is there twice")),
+        (None, _) => Err(malformed("the header `Host` is missing").into()),
+        (Some(_), Some(_)) => Err(malformed("the header `Host` is there twice").into()),
     }
 }
 
@@ -90,7 +92,7 @@ fn is_foreign(headers: &HeaderMap, host: &Authority) -> bool {
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let mut response = match guard.check(&request) {
         Ok(()) => within_time(request, next).await,
-        Err(problem) => Refused::from(problem).into_response(),
+        Err(refused) => refused.into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -130,7 +132,7 @@ mod tests {
     }
 
     fn kind(guard: &Guard, method: &str, headers: &[(&str, &str)]) -> Option<ProblemKind> {
-        guard.check(&request(method, headers)).err().map(|problem| problem.kind)
+        guard.check(&request(method, headers)).err().map(|refused| refused.0.kind)
     }
 
     #[test]

@@ -68,8 +68,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| {
             let path = fault.path().to_string();
             let cause = fault.into_inner().to_string();
-            malformed("the body is not what this route takes")
-                .with_detail(if path == "." { cause } else { format!("{path}: {cause}") })
+            malformed("the body is not what this route takes").with_detail(if path == "." {
+                cause
+            } else {
+                format!("{path}: {cause}")
+            })
         })?;
         reader.end().map_err(|fault| malformed("the body goes on after its end").with_detail(fault.to_string()))?;
         Ok(Self(value))
@@ -77,7 +80,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 }
 
 fn is_json(request: &Request) -> bool {
-    let declared = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let declared =
+        request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }

@@ -1,0 +1,180 @@
+//! Events: a list, and a live stream (SSE) that a reader takes up again where it left off.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName};
+use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use outrigger_api::{Event, EventList, EventQuery, Problem};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::Api;
+use super::problem::{Answer, InQuery, Refused, malformed};
+use crate::handle::{EventLog, MAX_EVENTS};
+
+/// Events in one answer, if the reader does not say.
+const DEFAULT_LIMIT: usize = 100;
+/// Most events in one answer.
+const MAX_LIMIT: usize = 1000;
+/// Nothing happened for so long: a comment keeps proxies and readers from giving the connection up.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A reader whose connection broke comes back after this.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The latest events that match.
+#[utoipa::path(
+    get, path = "/v1/events", tag = "events",
+    params(EventQuery),
+    responses((status = 200, description = "The oldest first", body = EventList))
+)]
+pub async fn list(State(api): State<Api>, InQuery(query): InQuery<EventQuery>) -> Answer<EventList> {
+    let log = api.hub.events();
+    let limit = limit_of(&query).unwrap_or(DEFAULT_LIMIT);
+    let since = query.since.unwrap_or(0);
+    // One more than is given out, to know whether there is more.
+    let mut found = log.latest(limit + 1, |event| event.id > since && matches(&query, event));
+    let is_cut = found.len() > limit;
+    if is_cut {
+        found.remove(0);
+    }
+    let truncated = is_cut || query.since.is_some_and(|since| is_gone(log, since));
+    Ok(Json(EventList { events: found.iter().map(|event| Event::clone(event)).collect(), truncated }))
+}
+
+fn limit_of(query: &EventQuery) -> Option<usize> {
+    query.limit.map(|limit| usize::try_from(limit).unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT))
+}
+
+/// Whether events after `since` are no longer kept, or `since` was given by a hub with another past.
+fn is_gone(log: &EventLog, since: u64) -> bool {
+    since > log.newest() || since > 0 && log.oldest().is_some_and(|oldest| oldest > since + 1)
+}
+
+fn matches(query: &EventQuery, event: &Event) -> bool {
+    let wanted = |asked: &Option<String>, has: Option<&String>| asked.as_ref().is_none_or(|asked| Some(asked) == has);
+    wanted(&query.kind, Some(&event.kind))
+        && wanted(&query.device, event.device.as_ref())
+        && wanted(&query.stack, event.stack.as_ref())
+        && wanted(&query.service, event.service.as_ref())
+        && wanted(&query.replica, event.replica.as_ref())
+        && query.severity.is_none_or(|least| event.severity >= least)
+}
+
+/// Events as they happen, as server-sent events: `id` is the event's number, `data` an Event as JSON. With the header
+/// `Last-Event-ID` or `since`, what came after that event is sent first; with `limit`, so many of the latest. A message
+/// of type `gap` says that some in between are no longer kept.
+#[utoipa::path(
+    get, path = "/v1/events/stream", tag = "events",
+    params(EventQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Number of the last event seen")),
+    responses(
+        (status = 200, description = "The stream", body = Event, content_type = "text/event-stream"),
+        (status = 429, description = "Too many streams are open", body = Problem),
+    )
+)]
+pub async fn stream(
+    State(api): State<Api>,
+    InQuery(query): InQuery<EventQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let seen = match headers.get("last-event-id") {
+        Some(text) => Some(number(text.as_bytes()).ok_or_else(|| malformed("`Last-Event-ID` is no event's number"))?),
+        None => query.since,
+    };
+    let place = api.stream_place()?;
+    let reader = Reader::new(api.hub.events().clone(), query, seen, api.stopping.clone(), place);
+    let live = Sse::new(messages(reader)).keep_alive(KeepAlive::new().interval(HEARTBEAT).text(""));
+    // nginx would otherwise gather the stream in its buffers.
+    Ok(([(HeaderName::from_static("x-accel-buffering"), "no")], live).into_response())
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+/// One reader of the stream.
+struct Reader {
+    log: EventLog,
+    live: broadcast::Receiver<Arc<Event>>,
+    query: EventQuery,
+    waiting: VecDeque<Arc<Event>>,
+    /// Number of the last event taken out of the log, matching or not.
+    seen: u64,
+    is_gap: bool,
+    stopping: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    fn new(
+        log: EventLog,
+        query: EventQuery,
+        since: Option<u64>,
+        stopping: watch::Receiver<bool>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        // First the stream, then a number, then the list up to it: what is above the number comes by the stream.
+        let live = log.subscribe();
+        let newest = log.newest();
+        let is_gap = since.is_some_and(|since| is_gone(&log, since));
+        let (after, limit) = match (since, limit_of(&query)) {
+            (Some(since), _) if since > newest => (0, MAX_EVENTS),
+            (Some(since), _) => (since, MAX_EVENTS),
+            (None, Some(limit)) => (0, limit),
+            (None, None) => (newest, 0),
+        };
+        let waiting = log.latest(limit, |event| event.id > after && event.id <= newest && matches(&query, event));
+        Self { log, live, query, waiting: waiting.into(), seen: newest, is_gap, stopping, _place: place }
+    }
+
+    /// The next message; none when the hub stops.
+    async fn next(&mut self) -> Option<Message> {
+        loop {
+            if std::mem::take(&mut self.is_gap) {
+                return Some(Message::default().event("gap").data("some events are no longer kept").retry(RETRY));
+            }
+            if let Some(event) = self.waiting.pop_front() {
+                // An event is texts and numbers: it always serialises.
+                let text = serde_json::to_string(&*event).unwrap_or_default();
+                return Some(Message::default().id(event.id.to_string()).data(text).retry(RETRY));
+            }
+            // Both may be cancelled: nothing is taken by a wait that does not end.
+            let received = tokio::select! {
+                received = self.live.recv() => received,
+                _ = self.stopping.wait_for(|stops| *stops) => return None,
+            };
+            match received {
+                Ok(event) if event.id > self.seen => {
+                    self.seen = event.id;
+                    if matches(&self.query, &event) {
+                        self.waiting.push_back(event);
+                    }
+                }
+                Ok(_) => (),
+                Err(RecvError::Lagged(_)) => self.catch_up(),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// The reader was too slow for the stream: it goes on from the list.
+    fn catch_up(&mut self) {
+        let (seen, newest) = (self.seen, self.log.newest());
+        self.is_gap = is_gone(&self.log, seen);
+        let query = &self.query;
+        let missed = |event: &Event| event.id > seen && event.id <= newest && matches(query, event);
+        self.waiting = self.log.latest(MAX_EVENTS, missed).into();
+        self.seen = newest;
+    }
+}
+
+fn messages(reader: Reader) -> impl Stream<Item = Result<Message, Infallible>> {
+    unfold(reader, |mut reader| async move { Some((Ok(reader.next().await?), reader)) })
+}

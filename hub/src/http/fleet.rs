@@ -1,0 +1,72 @@
+//! Looks and wishes that several routes share, with their problems.
+
+use std::sync::Arc;
+
+use outrigger_api::{Problem, ProblemKind};
+use outrigger_planner::{Fleet, Refusal, Wish};
+use outrigger_protocol::Moment;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Api;
+use super::problem::Refused;
+use crate::core::WishError;
+use crate::handle::{HubError, Stopping};
+
+impl Api {
+    /// Copies something out of the fleet.
+    pub(super) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Fleet, Moment) -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        Ok(self.hub.view(move |core, now| look(core.fleet(), now)).await?)
+    }
+
+    /// Asks for something; when it returns, it is durable and counts.
+    pub(super) async fn wish(&self, wish: Wish) -> Result<(), Refused> {
+        Ok(self.hub.wish(wish).await?)
+    }
+
+    /// A place for one live stream, held as long as it lasts.
+    pub(super) fn stream_place(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            Problem::new(ProblemKind::TooMany, "too many live streams are open")
+                .with_hint("close one and try again")
+                .into()
+        })
+    }
+}
+
+impl From<Stopping> for Refused {
+    fn from(_: Stopping) -> Self {
+        Problem::new(ProblemKind::Unavailable, "the hub is stopping").with_hint("try again when it is back").into()
+    }
+}
+
+impl From<HubError> for Refused {
+    fn from(error: HubError) -> Self {
+        match error {
+            HubError::Stopping(stopping) => stopping.into(),
+            HubError::Wish(WishError::Refused(refusal)) => refusal.into(),
+            HubError::Wish(WishError::ReadOnly(reason)) => {
+                Problem::new(ProblemKind::Storage, "the hub cannot save, so nothing was changed")
+                    .with_detail(reason)
+                    .with_hint("what runs goes on; make room or repair the disk under the hub's state directory")
+                    .into()
+            }
+            HubError::Wish(error @ WishError::TooMany) => Problem::new(ProblemKind::TooMany, error.to_string()).into(),
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match &refusal {
+            Refusal::NoStack(_) | Refusal::NoService(_) | Refusal::NoDevice(_) | Refusal::NoCopy(_) => {
+                ProblemKind::NotFound
+            }
+            Refusal::Global(_) | Refusal::NotPaused(_) | Refusal::Connected(_) => ProblemKind::Conflict,
+            Refusal::TooMany { .. } | Refusal::Twice { .. } | Refusal::Depends { .. } => ProblemKind::Malformed,
+        };
+        Problem::new(kind, refusal.to_string()).into()
+    }
+}

@@ -1,0 +1,34 @@
+//! The page at the root: says what this is. The dashboard takes its place when there is one.
+
+use axum::response::Html;
+
+use super::VERSION;
+
+/// What a browser sees that was pointed at the hub.
+pub async fn front() -> Html<String> {
+    Html(format!(
+        r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Outrigger hub</title>
+<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }}</style>
+</head>
+<body>
+<h1>Outrigger hub {VERSION}</h1>
+<p>This is the API of a fleet. Use it with the command line: <code>outrigger devices</code>, <code>outrigger ps</code>,
+<code>outrigger deploy</code>.</p>
+<ul>
+<li><a href="/v1/fleet">the fleet in numbers</a></li>
+<li><a href="/v1/devices">devices</a>, <a href="/v1/stacks">stacks</a>, <a href="/v1/services">services</a>,
+<a href="/v1/replicas">replicas</a></li>
+<li><a href="/v1/events">what happened lately</a></li>
+<li><a href="/v1/openapi.json">all routes, as an OpenAPI document</a></li>
+<li><a href="/metrics">metrics for Prometheus</a>, <a href="/readyz">whether the hub is ready</a></li>
+</ul>
+</body>
+</html>
+"#
+    ))
+}
