@@ -90,6 +90,12 @@ impl Device<'_> {
         self.tell("sock", &[]).map(PathBuf::from)
     }
 
+    /// Its own processes as seen from outside, not those of its containers.
+    pub fn pids(self) -> Result<Vec<u32>> {
+        let printed = self.tell("pids", &[])?;
+        printed.split_whitespace().map(|pid| pid.parse().with_context(|| format!("not a pid: {pid}"))).collect()
+    }
+
     /// Runs a command inside and returns what it printed.
     pub fn run(self, words: &[&str]) -> Result<String> {
         self.tell("exec", words)
