@@ -1,7 +1,7 @@
 //! A real Docker Engine (or Podman) does what every engine does. Runs where `OUTRIGGER_TEST_ENGINE` names its socket, such
 //! as `unix:///run/docker.sock`, and the engine has the sample image (`images/build web`; another name in
-//! `OUTRIGGER_TEST_IMAGE`). With `OUTRIGGER_TEST_REGISTRY` (`host:port` of an empty registry that the engine may use
-//! without TLS) pulls are tried too. It touches only containers of its own scope.
+//! `OUTRIGGER_TEST_IMAGE`). With `OUTRIGGER_TEST_REGISTRY` (`host:port` of a registry that the engine may use without
+//! TLS) pulls are tried too. It touches only containers of its own scope.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
@@ -14,12 +14,19 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
-use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
+use bollard::query_parameters::{
+    CreateContainerOptions, PushImageOptions, RemoveContainerOptions, RemoveImageOptions, TagImageOptions,
+};
 use engine_common::{Bench, Watched, new};
+use futures_util::StreamExt;
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
-use outrigger_agent::engine::{Engine, EngineError, EngineEvent};
-use outrigger_protocol::{Bytes, CgroupLimits, ContainerSpec, EngineKind, Healthcheck, HealthcheckTest, PlacementId};
+use outrigger_agent::engine::{Engine, EngineError, EngineEvent, PullProgress};
+use outrigger_agent::probe::{Root, UsageSampler};
+use outrigger_protocol::{
+    Bytes, CgroupLimits, ContainerSpec, EngineKind, Healthcheck, HealthcheckTest, Moment, PlacementId,
+};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 struct Real {
@@ -232,4 +239,74 @@ async fn an_engine_that_was_never_there_is_unreachable() {
     let engine = engine(path.to_str().unwrap(), Flavour::Docker, "bench");
     let error = engine.describe().await.unwrap_err();
     assert!(error.is_engine_down() && error.to_string().contains("docker.sock"), "{error}");
+}
+
+/// Puts the sample into the registry under a name of its own and takes it off the engine again.
+async fn publish(docker: &Docker, registry: &str) -> String {
+    let repository = format!("{registry}/outrigger-pull-{}", std::process::id());
+    let tag = TagImageOptions { repo: Some(repository.clone()), tag: Some("1".to_owned()) };
+    docker.tag_image(&image(), Some(tag)).await.unwrap();
+    let push = PushImageOptions { tag: Some("1".to_owned()), ..PushImageOptions::default() };
+    // Without credentials Docker 20.10 wants an empty set of them.
+    let pushed: Vec<_> = docker.push_image(&repository, Some(push), Some(Default::default())).collect().await;
+    assert!(pushed.iter().all(Result::is_ok), "{pushed:?}");
+    forget(docker, &format!("{repository}:1")).await;
+    repository
+}
+
+async fn forget(docker: &Docker, image: &str) {
+    docker.remove_image(image, None::<RemoveImageOptions>, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_by_tag_and_by_digest_and_a_refusal_keeps_its_reason() {
+    let (Some(bench), Ok(registry)) = (bench().await, std::env::var("OUTRIGGER_TEST_REGISTRY")) else {
+        eprintln!("left out: OUTRIGGER_TEST_REGISTRY names no registry");
+        return;
+    };
+    let docker = client(&bench.socket);
+    let repository = publish(&docker, &registry).await;
+    let by_tag = format!("{repository}:1");
+    assert_eq!(bench.engine.image(&by_tag).await.unwrap(), None);
+
+    let (progress, told) = watch::channel(PullProgress::default());
+    let digest = bench.engine.pull(&by_tag, None, progress).await.unwrap();
+    assert_eq!(bench.engine.image(&by_tag).await.unwrap(), Some(digest.clone()));
+    assert_eq!(told.borrow().done, told.borrow().total);
+
+    let by_digest = format!("{repository}@{digest}");
+    assert_eq!(bench.engine.pull(&by_digest, None, watch::channel(PullProgress::default()).0).await.unwrap(), digest);
+    let mut watched = Watched::new(bench.engine()).await;
+    let id = watched.start(&new(ContainerSpec { image: by_digest.clone(), ..bench.runs() })).await;
+    let told = watched.until_state(&id, |state| state.is_running()).await;
+    assert_eq!(told.digest, digest);
+    watched.clean().await;
+    forget(&docker, &by_tag).await;
+    drop(docker.remove_image(&by_digest, None::<RemoveImageOptions>, None).await);
+
+    let unknown = format!("{repository}:nothing");
+    let refused = bench.engine.pull(&unknown, None, watch::channel(PullProgress::default()).0).await;
+    let Err(EngineError::PullFailed { reason, .. }) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("manifest unknown") || reason.contains("not found"), "{reason}");
+}
+
+#[tokio::test]
+async fn usage_is_read_from_the_containers_cgroup() {
+    let Some(bench) = bench().await else { return };
+    let mut watched = Watched::new(bench.engine()).await;
+    let wanted = new(bench.runs());
+    let id = watched.start(&wanted).await;
+    let pid = watched.until_state(&id, |state| state.is_running()).await.pid.unwrap();
+    let group = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    if group.contains(id.short()) {
+        let mut sampler = UsageSampler::new(&Root::real());
+        sampler.sample(Moment(0), [(wanted.placement, pid)]);
+        let usage = sampler.sample(Moment(1_000), [(wanted.placement, pid)]);
+        assert_eq!(usage[0].placement, wanted.placement);
+        assert!((4_096..64 << 20).contains(&usage[0].memory.0), "{usage:?}");
+        assert!(usage[0].cpu_milli < 1_000, "{usage:?}");
+    } else {
+        eprintln!("left out: the engine's processes are not in this process namespace");
+    }
+    watched.clean().await;
 }

@@ -52,8 +52,9 @@ pub async fn a_crash_is_told_with_its_code_and_the_container_starts_again(bench:
 pub async fn a_kill_for_memory_is_told_apart_from_a_crash(bench: &impl Bench) {
     let mut watched = Watched::new(bench.engine()).await;
     let id = watched.start(&new(bench.is_greedy())).await;
-    let is_killed = |state| state == ContainerState::Exited { code: 137, out_of_memory: true };
-    watched.until_state(&id, is_killed).await;
+    // What is told first decides what is done next: it must be right at once.
+    let ended = watched.until_state(&id, |state| !state.is_running()).await;
+    assert_eq!(ended.state, ContainerState::Exited { code: 137, out_of_memory: true });
     watched.clean().await;
 }
 
