@@ -101,7 +101,11 @@ impl Client {
     pub(crate) fn get_whatever_status<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Failure> {
         let url = self.url(path, &());
         let response = self.agent.get(&url).call().map_err(|error| self.unreachable(&error))?;
-        decode(&url, &body_text(&url, response.into_body())?)
+        let text = body_text(&url, response.into_body())?;
+        match serde_json::from_str::<Problem>(&text) {
+            Ok(problem) => Err(Failure::Refused(Box::new(problem))),
+            Err(_) => decode(&url, &text),
+        }
     }
 
     /// An answer that is read line by line while it comes.

@@ -249,26 +249,57 @@ fn logs_of_several_replicas_say_whose_each_line_is() {
 }
 
 #[test]
-fn events_are_followed_from_where_the_list_ends() {
-    let event =
-        |id: u64| json!({"id": id, "at_unix_ms": 0, "kind": "k", "severity": "info", "message": format!("event {id}")});
+fn the_output_of_a_copy_that_moves_is_followed_to_its_new_device() {
+    let placed = |placement: &str| {
+        let mut replica = replica("shop/web.1", "running");
+        replica["copy"]["placement"] = json!(placement);
+        ok(&replica)
+    };
+    let frames = |text: &str, time: &str| {
+        let line = json!({"frame": "line", "replica": "shop/web.1", "output": "stdout", "time": time, "text": text});
+        answer(200, format!("{line}\n"))
+    };
     let hub = FakeHub::with(vec![
-        ("GET /v1/events", vec![ok(&json!({"events": [event(4), event(5)], "truncated": false}))]),
+        ("GET /v1/services", vec![ok(&json!({"services": [service("shop/web", 1)]}))]),
+        ("GET /v1/replicas", vec![ok(&json!({"replicas": [replica("shop/web.1", "running")]}))]),
+        ("GET /v1/replicas/shop/web.1", vec![placed("2a"), placed("2a"), placed("2b")]),
         (
-            "GET /v1/events/stream",
-            vec![answer(200, format!(": hello\n\nid: 6\ndata: {}\n\n", event(6))), answer(200, "")],
+            "GET /v1/replicas/shop/web.1/logs",
+            vec![
+                frames("first", "2026-11-22T16:56:34.1Z"),
+                frames("first", "2026-11-22T16:56:34.1Z"),
+                // The clock of the new device is slow.
+                frames("second", "2026-11-22T16:00:00.1Z"),
+            ],
         ),
     ]);
-    let mut child = hub.command(&["events", "-f"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let lines: Vec<String> = BufReader::new(child.stdout.take().unwrap()).lines().take(3).map(Result::unwrap).collect();
+    let mut child = hub.command(&["logs", "-f", "web.1", "-n", "9"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(2);
+    let lines: Vec<String> = lines.map(Result::unwrap).collect();
     child.kill().unwrap();
     child.wait().unwrap();
-    let messages: Vec<&str> = lines.iter().map(|line| line.rsplit("  ").next().unwrap().trim()).collect();
-    assert_eq!(
-        messages,
-        ["info     event 4", "info     event 5", "info     event 6"].map(|m| m.trim_start_matches("info").trim())
-    );
-    assert!(hub.lines().contains(&"GET /v1/events/stream?since=5".to_owned()), "{:?}", hub.lines());
+    assert_eq!(lines, ["first", "second"]);
+    let asked: Vec<String> = hub.lines().into_iter().filter(|line| line.contains("/logs")).take(3).collect();
+    let query = |rest: &str| format!("GET /v1/replicas/shop/web.1/logs?follow=true{rest}&timestamps=true");
+    assert_eq!(asked, [query("&tail=9"), query("&since=1795366594"), query("")]);
+}
+
+#[test]
+fn a_stream_of_events_that_breaks_is_taken_up_where_it_was() {
+    let event = |id: u64| {
+        let event =
+            json!({"id": id, "at_unix_ms": 0, "kind": "k", "severity": "info", "message": format!("event {id}")});
+        format!(": beat\n\nid: {id}\ndata: {event}\n\n")
+    };
+    let streams = vec![answer(200, event(4) + &event(5)), answer(200, event(6)), answer(200, "")];
+    let hub = FakeHub::with(vec![("GET /v1/events/stream", streams)]);
+    let mut child = hub.command(&["events", "-f", "-q", "-n", "2"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(3);
+    let ids: Vec<String> = lines.map(Result::unwrap).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(ids, ["4", "5", "6"]);
+    assert_eq!(hub.lines()[..2], ["GET /v1/events/stream?limit=2", "GET /v1/events/stream?since=5"]);
 }
 
 #[test]

@@ -16,29 +16,32 @@ use crate::{Client, Exit, Failure, Output, amounts, clock};
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(client: &Client, args: &Events, out: &mut Output) -> Result<Exit, Failure> {
-    let mut query = query_of(client, args)?;
-    let not_before =
-        args.since.map(|span| clock::unix_ms().saturating_sub(span.as_millis().try_into().unwrap_or(u64::MAX)));
+    let query = query_of(client, args)?;
+    let now = clock::unix_ms();
+    let not_before = args.since.map_or(0, |span| now.saturating_sub(span.as_millis().try_into().unwrap_or(u64::MAX)));
+    if args.follow {
+        return follow(client, query, not_before, out);
+    }
     let mut list = client.events(&query)?;
-    list.events.retain(|event| not_before.is_none_or(|limit| event.at_unix_ms >= limit));
-    if !args.follow {
-        out.answer(
-            &list,
-            |list| list.events.iter().map(|event| event.id.to_string()).collect(),
-            |list, look| list.events.iter().map(|event| line(event, look)).collect(),
-        )?;
-        return Ok(Exit::Ok);
-    }
-    query.limit = None;
-    // What happened while nobody looked is asked for by number; a hub without any event yet has number 0.
-    query.since = Some(list.events.iter().map(|event| event.id).max().unwrap_or(0).max(latest(client)?));
-    for event in &list.events {
-        show(event, out)?;
-    }
+    list.events.retain(|event| event.at_unix_ms >= not_before);
+    let surplus = list.events.len().saturating_sub(args.limit as usize);
+    list.events.drain(..surplus);
+    out.answer(
+        &list,
+        |list| list.events.iter().map(|event| event.id.to_string()).collect(),
+        |list, look| list.events.iter().map(|event| line(event, look)).collect(),
+    )?;
+    Ok(Exit::Ok)
+}
+
+/// Shows the latest events and then those that come. A stream that breaks is taken up again after the last one shown.
+fn follow(client: &Client, query: EventQuery, not_before: u64, out: &mut Output) -> Result<Exit, Failure> {
+    let mut query = EventQuery { limit: query.limit.filter(|&limit| limit > 0), ..query };
+    let mut is_reached = false;
     loop {
-        match follow(client, &mut query, out) {
+        match read_stream(client, &mut query, not_before, &mut is_reached, out) {
             Ok(()) => (),
-            Err(Failure::Unreachable { .. } | Failure::Interrupted { .. }) => {
+            Err(Failure::Unreachable { .. } | Failure::Interrupted { .. }) if is_reached => {
                 out.note(Tone::Warning, &format!("the hub at {} went away; trying again", client.hub()));
             }
             Err(failure) => return Err(failure),
@@ -47,32 +50,59 @@ pub(crate) fn run(client: &Client, args: &Events, out: &mut Output) -> Result<Ex
     }
 }
 
-/// The number of the newest event of all, so that filters do not bring old ones back.
-fn latest(client: &Client) -> Result<u64, Failure> {
-    let query = EventQuery { limit: Some(1), ..EventQuery::default() };
-    Ok(client.events(&query)?.events.last().map_or(0, |event| event.id))
-}
-
-/// Shows events while they come, and remembers in the query how far it came.
-fn follow(client: &Client, query: &mut EventQuery, out: &mut Output) -> Result<(), Failure> {
-    let mut data = String::new();
-    for line in client.event_stream(query)? {
-        let line = line?;
-        if let Some(part) = line.strip_prefix("data:") {
-            data.push_str(part.strip_prefix(' ').unwrap_or(part));
-            continue;
+/// Reads one stream to its end, and remembers in the query how far it came.
+fn read_stream(
+    client: &Client,
+    query: &mut EventQuery,
+    not_before: u64,
+    is_reached: &mut bool,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let stream = client.event_stream(query)?;
+    *is_reached = true;
+    let mut message = Message::default();
+    for line in stream {
+        let Some(whole) = message.take(&line?) else { continue };
+        if whole.kind == "gap" {
+            out.note(Tone::Warning, &format!("there is a gap here: {}", whole.data));
         }
-        if !line.is_empty() {
-            continue;
-        }
-        // What is no event is something that a newer hub tells, or a comment that keeps the connection alive.
-        if let Ok(event) = serde_json::from_str::<Event>(&data) {
-            query.since = Some(event.id.max(query.since.unwrap_or(0)));
+        // What is no event is something that a newer hub tells.
+        let Ok(event) = serde_json::from_str::<Event>(&whole.data) else { continue };
+        (query.since, query.limit) = (Some(event.id), None);
+        if event.at_unix_ms >= not_before {
             show(&event, out)?;
         }
-        data.clear();
     }
     Ok(())
+}
+
+/// One message of a stream of server-sent events, while its lines come.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Message {
+    kind: String,
+    data: String,
+}
+
+impl Message {
+    /// Takes a line; the whole message if it ends with it. Comments and fields that we do not need are passed over.
+    fn take(&mut self, line: &str) -> Option<Self> {
+        if line.is_empty() {
+            return Some(std::mem::take(self)).filter(|message| !message.data.is_empty());
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut self.kind),
+            "data" => {
+                if !self.data.is_empty() {
+                    self.data.push('\n');
+                }
+                self.data.push_str(value);
+            }
+            _ => (),
+        }
+        None
+    }
 }
 
 fn query_of(client: &Client, args: &Events) -> Result<EventQuery, Failure> {
@@ -122,6 +152,15 @@ fn line(event: &Event, look: Look) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_is_cut_into_messages() {
+        let stream = ": hello\n\nid: 1\ndata: a\ndata:b\nretry: 2\n\nevent: gap\ndata: lost\n\n";
+        let mut message = Message::default();
+        let whole: Vec<Message> = stream.lines().filter_map(|line| message.take(line)).collect();
+        let expected = [("", "a\nb"), ("gap", "lost")];
+        assert_eq!(whole, expected.map(|(kind, data)| Message { kind: kind.into(), data: data.into() }));
+    }
 
     #[test]
     fn an_event_is_one_line() {

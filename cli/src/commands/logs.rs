@@ -21,7 +21,7 @@ const QUEUE: usize = 256;
 /// Before the output of a copy is asked for again, and between two looks for new replicas.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Replicas followed at once. Each takes a connection and a thread.
-const MOST_FOLLOWED: usize = 64;
+const MOST_FOLLOWED: usize = 32;
 
 pub(crate) fn run(client: &Client, args: &Logs, out: &mut Output) -> Result<Exit, Failure> {
     let target = resolve::target(client, &args.of)?;
@@ -101,6 +101,8 @@ enum News {
     Frame(LogFrame),
     /// The replica is no longer wanted.
     Gone(String),
+    /// Why nothing comes at present.
+    Trouble(String),
     Failed(Failure),
 }
 
@@ -142,6 +144,7 @@ fn follow(
                 });
             }
             Ok(News::Gone(name)) => drop(followed.remove(&name)),
+            Ok(News::Trouble(trouble)) => out.note(Tone::Warning, &trouble),
             Ok(News::Failed(failure)) => return Err(failure),
             Err(RecvTimeoutError::Timeout) => (),
             Err(RecvTimeoutError::Disconnected) => return Ok(Exit::Ok),
@@ -154,37 +157,59 @@ fn follow(
 fn follow_one(client: &Client, name: &str, mut query: LogsQuery, sender: &SyncSender<News>) {
     query.timestamps = true;
     let mut seen = Seen::default();
+    let mut told = String::new();
     loop {
-        match placement(client, name) {
-            Ok(Some(placement)) => seen.begin(placement, &mut query),
-            // It waits for a device, or the hub is away for a moment.
-            Ok(None) | Err(Failure::Unreachable { .. } | Failure::Interrupted { .. }) => {
-                thread::sleep(PAUSE);
-                continue;
-            }
-            Err(Failure::Refused(problem)) if problem.kind == ProblemKind::NotFound => {
-                return drop(sender.send(News::Gone(name.to_owned())));
-            }
-            Err(failure) => return drop(sender.send(News::Failed(failure))),
-        }
-        let lines = match client.replica_logs(name, &query) {
-            Ok(lines) => lines,
-            // The device is not connected at present, or the copy has just gone.
-            Err(Failure::Refused(_) | Failure::Unreachable { .. } | Failure::Interrupted { .. }) => {
-                thread::sleep(PAUSE);
-                continue;
-            }
-            Err(failure) => return drop(sender.send(News::Failed(failure))),
+        let trouble = match follow_copy(client, name, &mut query, &mut seen, sender) {
+            Ok(trouble) => trouble,
+            Err(last) => return drop(sender.send(last)),
         };
-        for line in lines {
-            let Ok(line) = line else { break };
-            let frame = parse(&line);
-            if seen.is_new(&frame) && sender.send(News::Frame(frame)).is_err() {
+        if let Some(trouble) = trouble.filter(|trouble| *trouble != told) {
+            told.clone_from(&trouble);
+            if sender.send(News::Trouble(format!("{name}: {trouble}; still waiting"))).is_err() {
                 return;
             }
         }
         thread::sleep(PAUSE);
     }
+}
+
+/// Follows the copy that is there now, to its end. Gives what keeps it from being followed, if it is worth telling; an
+/// error is the last that can be told of this replica.
+fn follow_copy(
+    client: &Client,
+    name: &str,
+    query: &mut LogsQuery,
+    seen: &mut Seen,
+    sender: &SyncSender<News>,
+) -> Result<Option<String>, News> {
+    let waits = |failure: Failure| match failure {
+        Failure::Refused(problem) if problem.kind == ProblemKind::NotFound => Err(News::Gone(name.to_owned())),
+        Failure::Refused(problem) => Ok(Some(problem.to_string())),
+        failure @ (Failure::Unreachable { .. } | Failure::Interrupted { .. }) => Ok(Some(failure.to_string())),
+        failure => Err(News::Failed(failure)),
+    };
+    match client.replica(name) {
+        Ok(replica) => match replica.copy {
+            Some(copy) => seen.begin(copy.placement, query),
+            None => return Ok(Some("no device can take it".into())),
+        },
+        Err(failure) => return waits(failure),
+    }
+    let lines = match client.replica_logs(name, query) {
+        Ok(lines) => lines,
+        // The copy has gone between the two questions. If the replica has too, the next look tells.
+        Err(Failure::Refused(problem)) if problem.kind == ProblemKind::NotFound => return Ok(None),
+        Err(failure) => return waits(failure),
+    };
+    for line in lines {
+        let Ok(line) = line else { break };
+        match parse(&line) {
+            LogFrame::End { error, .. } => return Ok(error),
+            frame if !seen.is_new(&frame) => (),
+            frame => sender.send(News::Frame(frame)).map_err(|error| error.0)?,
+        }
+    }
+    Ok(None)
 }
 
 /// How far the output of a copy was shown.
@@ -236,10 +261,6 @@ fn unix_seconds(time: &str) -> Option<i64> {
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
     Some(days * 86_400 + number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?)
-}
-
-fn placement(client: &Client, name: &str) -> Result<Option<String>, Failure> {
-    Ok(client.replica(name)?.copy.map(|copy| copy.placement))
 }
 
 /// What is not understood is something that a newer hub tells.
