@@ -8,11 +8,16 @@ use crate::sources::{Missing, Sources};
 use crate::yaml::Mark;
 use crate::{MAX_DIAGNOSTICS, MAX_WORK};
 
+/// Compose's variable for the name of a stack: set by the user, it names the stack; set by us, it tells the name.
+pub(crate) const PROJECT: &str = "COMPOSE_PROJECT_NAME";
+
 /// One run of [`crate::load`].
 pub(crate) struct Context<'s> {
     pub(crate) sources: &'s Sources,
     /// Variables of the `.env` beside the Compose file.
     pub(crate) dotenv: BTreeMap<String, String>,
+    /// The name of the stack, as far as it is known: Compose gives it to files as a variable.
+    pub(crate) project: Option<String>,
     files: RefCell<Vec<String>>,
     problems: RefCell<Vec<Diagnostic>>,
     missing: RefCell<Missing>,
@@ -26,6 +31,7 @@ impl<'s> Context<'s> {
         Self {
             sources,
             dotenv: BTreeMap::new(),
+            project: None,
             files: RefCell::default(),
             problems: RefCell::default(),
             missing: RefCell::default(),
@@ -50,7 +56,14 @@ impl<'s> Context<'s> {
 
     /// The value of a variable: the caller's environment wins over `.env`.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
-        self.sources.variables.get(name).or_else(|| self.dotenv.get(name)).map(String::as_str)
+        let project = self.project.as_ref().filter(|_| name == PROJECT);
+        project.or_else(|| self.sources.variables.get(name)).or_else(|| self.dotenv.get(name)).map(String::as_str)
+    }
+
+    /// The name that the user gave the stack by [`PROJECT`].
+    pub(crate) fn named_by_user(&self) -> Option<&str> {
+        let name = self.sources.variables.get(PROJECT).or_else(|| self.dotenv.get(PROJECT));
+        name.map(String::as_str).filter(|name| !name.is_empty())
     }
 
     pub(crate) fn report(&self, severity: Severity, mark: Mark, path: String, message: String, help: Option<String>) {

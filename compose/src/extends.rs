@@ -7,7 +7,7 @@ use crate::context::{Context, clip};
 use crate::load::read_tree;
 use crate::read::{At, Fields};
 use crate::suggest::did_you_mean;
-use crate::yaml::{Entry, Node, Value};
+use crate::yaml::{self, Entry, Node, Value};
 
 /// Services that extend one another in a row. More is a slip, and would deepen the stack.
 const MAX_CHAIN: usize = 32;
@@ -109,7 +109,7 @@ impl<'c> Extender<'c> {
             return None;
         }
         if !self.files.contains_key(&known) {
-            let file = read_tree(self.cx, &known, text).map(File::new);
+            let file = read_tree(self.cx, yaml::parse(text, self.cx.file_number(&known))).map(File::new);
             self.files.insert(known.clone(), file);
         }
         Some(known)

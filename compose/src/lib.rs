@@ -20,6 +20,7 @@ mod context;
 mod diagnostic;
 mod env_file;
 mod extends;
+mod gather;
 mod interpolate;
 mod load;
 mod merge;
@@ -31,6 +32,7 @@ mod values;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use gather::gather;
 pub use load::{Outcome, load};
 pub use references::{References, references};
 pub use sources::{Missing, Sources, resolve};

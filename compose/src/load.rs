@@ -5,14 +5,14 @@ use std::rc::Rc;
 use outrigger_protocol::{StackName, StackSpec};
 
 use crate::MAX_SERVICES;
-use crate::context::{Context, clip};
+use crate::context::{Context, PROJECT, clip};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::env_file::{self, Format};
 use crate::extends::Extender;
 use crate::interpolate::{self, Lookup};
 use crate::read::{At, read_stack};
 use crate::sources::{Missing, Sources};
-use crate::yaml::{self, Entry, Mark, Node, Value};
+use crate::yaml::{self, Entry, Fault, Mark, Node, Value};
 
 /// What a Compose file came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub struct Outcome {
     pub missing: Missing,
 }
 
-/// Reads the Compose file of `sources`. `name` wins over the file's own `name:`; one of the two must be given.
+/// Reads the Compose file of `sources`. The stack's name is `name`, else the variable `COMPOSE_PROJECT_NAME`, else the
+/// file's own `name:`; one of them must be given.
 #[must_use]
 pub fn load(name: Option<StackName>, sources: &Sources) -> Outcome {
     let mut cx = Context::new(sources);
@@ -35,7 +36,11 @@ pub fn load(name: Option<StackName>, sources: &Sources) -> Outcome {
             if let Some((path, dotenv)) = sources.find(&sources.main, ".env") {
                 cx.dotenv = env_file::read(&cx, &path, dotenv, Format::Compose);
             }
-            read_tree(&cx, &sources.main, text).and_then(|root| build(&cx, name, &root))
+            let parsed = yaml::parse(text, main);
+            let own = parsed.0.as_ref().and_then(|root| root.field("name")?.text()).filter(|own| !own.contains('$'));
+            let given = name.as_ref().map(StackName::as_str);
+            cx.project = given.or_else(|| cx.named_by_user()).or(own).map(str::to_owned);
+            read_tree(&cx, parsed).and_then(|root| build(&cx, name, &root))
         }
         None => {
             cx.miss_file(sources.main.clone());
@@ -64,9 +69,8 @@ fn build(cx: &Context<'_>, name: Option<StackName>, root: &Node) -> Option<Stack
     read_stack(cx, name, root, &resolved)
 }
 
-/// The tree of a file with its variables replaced; none, with problems reported, if it is no mapping.
-pub(crate) fn read_tree(cx: &Context<'_>, path: &str, text: &str) -> Option<Node> {
-    let (root, faults) = yaml::parse(text, cx.file_number(path));
+/// The tree that was read from a file with its variables replaced; none, with problems reported, if it is no mapping.
+pub(crate) fn read_tree(cx: &Context<'_>, (root, faults): (Option<Node>, Vec<Fault>)) -> Option<Node> {
     for fault in faults {
         cx.report(Severity::Error, fault.mark, String::new(), fault.message, fault.help.map(str::to_owned));
     }

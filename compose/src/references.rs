@@ -20,13 +20,13 @@ pub struct References {
     pub variables: BTreeSet<String>,
 }
 
-/// What the Compose file `text` refers to. A text that is no YAML refers to whatever looks like a variable; the problem
-/// itself is for [`crate::load`] to tell. File names that need variables are left out: `load` tells them as missing.
+/// What the Compose file `text` refers to. A text that is no mapping, such as an environment file, refers to
+/// whatever looks like a variable; what is wrong with it is for [`crate::load`] to tell. File names that need variables are left out: `load` tells them as missing.
 #[must_use]
 pub fn references(text: &str) -> References {
     let mut found = References { optional_files: BTreeSet::from([".env".to_owned()]), ..References::default() };
     let (root, _) = yaml::parse(text, 0);
-    let Some(root) = root else {
+    let Some(root) = root.filter(|root| matches!(root.value, Value::Map(_))) else {
         if text.len() <= crate::MAX_TEXT {
             found.variables = interpolate::names(text);
         }

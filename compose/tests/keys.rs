@@ -384,6 +384,42 @@ fn the_given_name_wins_over_the_files() {
 }
 
 #[test]
+fn the_variable_of_compose_names_the_stack_and_tells_its_name() {
+    let mut sources = Sources::of("c.yaml", "name: a\nservices: { w: { image: x, user: $COMPOSE_PROJECT_NAME } }\n");
+    let named = |sources: &Sources, given: Option<&str>| {
+        let stack = load(given.map(|name| name.parse().unwrap()), sources).stack.unwrap();
+        (stack.name.to_string(), stack.services[0].container.user.clone().unwrap())
+    };
+    let both = |name: &str| (name.to_owned(), name.to_owned());
+    assert_eq!(named(&sources, None), both("a"));
+    assert_eq!(named(&sources, Some("b")), both("b"));
+    sources.files.insert(".env".to_owned(), "COMPOSE_PROJECT_NAME=c".to_owned());
+    assert_eq!(named(&sources, None), both("c"));
+    assert_eq!(named(&sources, Some("b")), both("b"));
+}
+
+#[test]
+fn gathering_follows_files_into_files() {
+    let read = |path: &str| {
+        let text = match path {
+            "app/compose.yaml" => "name: s\nservices: { w: { extends: { file: ../base/a.yaml, service: a } } }",
+            "base/a.yaml" => "services: { a: { extends: { file: b.yaml, service: b }, env_file: $E.env } }",
+            "base/b.yaml" => "services: { b: { image: 'x:$TAG', env_file: [{ path: no.env, required: false }] } }",
+            "base/prod.env" => "A=${B:-1}",
+            "app/.env" => "E=prod",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    };
+    let variable = |name: &str| ["TAG", "B"].contains(&name).then(|| "7".to_owned());
+    let sources = outrigger_compose::gather("app/compose.yaml", read, variable);
+    let outcome = load(None, &sources);
+    assert_eq!(outcome.diagnostics, []);
+    let spec = &outcome.stack.unwrap().services[0].container;
+    assert_eq!((spec.image.as_str(), spec.environment.clone()), ("x:7", pairs(&[("A", "7")])));
+}
+
+#[test]
 fn the_order_of_the_file_changes_no_container() {
     let one =
         "name: a\nservices:\n  b: { image: x, environment: [A=1, B=2], labels: { k: v, l: w } }\n  a: { image: y }\n";

@@ -161,13 +161,23 @@ impl<'a> At<'a> {
     /// The items of a list; null is an empty one.
     pub(crate) fn items(&self) -> Vec<At<'a>> {
         match &self.node.value {
-            Value::List(items) => items.iter().enumerate().map(|(index, node)| self.item(index, node)).collect(),
+            Value::List(items) => {
+                let all = items.iter().enumerate().map(|(index, node)| self.item(index, node));
+                all.filter(At::is_something).collect()
+            }
             Value::Null => Vec::new(),
             Value::Text(_) | Value::Map(_) => {
                 self.error(format!("must be a list, not {}", self.node.sort()));
                 Vec::new()
             }
         }
+    }
+
+    fn is_something(&self) -> bool {
+        if self.node.is_null() {
+            self.error("there is nothing behind the dash or comma");
+        }
+        !self.node.is_null()
     }
 
     /// A list, or one value that stands for a list of one.

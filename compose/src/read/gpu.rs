@@ -38,6 +38,8 @@ pub(crate) fn read_request(at: &At<'_>, capability: Option<&str>) -> Option<GpuR
     let capabilities = match (capabilities, capability) {
         (Some(capabilities), _) if !capabilities.is_empty() => capabilities,
         (_, Some(capability)) => vec![capability.to_owned()],
+        // A driver that names its devices itself, such as that of the Container Device Interface.
+        (_, None) if driver.is_some() => Vec::new(),
         (_, None) => {
             at.error("`capabilities` is missing, such as `[gpu]`");
             return None;

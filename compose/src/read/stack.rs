@@ -8,7 +8,7 @@ use super::depends::report_circles;
 use super::volumes::read_volumes;
 use super::world::World;
 use super::{At, Fields, service};
-use crate::context::Context;
+use crate::context::{Context, PROJECT};
 use crate::diagnostic::Severity::{Error, Warning};
 use crate::yaml::{Entry, Node};
 
@@ -84,6 +84,9 @@ fn stack_name(given: Option<StackName>, fields: &mut Fields<'_>) -> Option<Stack
     let at = fields.take("name");
     if given.is_some() {
         return given;
+    }
+    if let Some(name) = at_root.cx.named_by_user() {
+        return at_root.check(name.parse().map_err(|error| format!("{PROJECT}: {error}")));
     }
     let Some(at) = at else {
         at_root.error_with("the stack has no name", "add a top-level `name:` or give the name when deploying");

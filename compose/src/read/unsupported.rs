@@ -48,12 +48,12 @@ const UNSUPPORTED: &[(&str, Severity, &str)] = &[
     ("volumes_from", Error, "the container would start without its files; name the volumes in `volumes`"),
 ];
 
-/// Keys with one value that says what happens anyway; every other one is an error.
-const USUAL: &[(&str, &str, &str)] = &[
-    ("cgroup", "private", "containers have a cgroup namespace of their own"),
-    ("ipc", "private", "containers have a namespace of their own for shared memory"),
-    ("isolation", "default", "it is for Windows"),
-    ("runtime", "runc", "another runtime; for GPUs use `gpus: all`"),
+/// Keys with values that change nothing for the container itself; every other one is an error.
+const USUAL: &[(&str, &[&str], &str)] = &[
+    ("cgroup", &["private"], "containers have a cgroup namespace of their own"),
+    ("ipc", &["private", "shareable"], "containers have a namespace of their own for shared memory"),
+    ("isolation", &["default"], "it is for Windows"),
+    ("runtime", &["runc"], "another runtime; for GPUs use `gpus: all`"),
 ];
 
 pub(crate) fn read(fields: &mut Fields<'_>, deploy: &Deploy) {
@@ -64,7 +64,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, deploy: &Deploy) {
         pull_policy(&at);
     }
     for &(key, usual, consequence) in USUAL {
-        if let Some(at) = fields.take(key).filter(|at| at.text() != Some(usual)) {
+        if let Some(at) = fields.take(key).filter(|at| at.text().is_none_or(|text| !usual.contains(&text))) {
             at.report_key(Error, format!("not supported yet: {consequence}"));
         }
     }
@@ -89,7 +89,9 @@ fn container_name(at: &At<'_>, deploy: &Deploy) {
 fn pull_policy(at: &At<'_>) {
     match at.text() {
         Some("missing" | "if_not_present") | None => (),
-        Some(text) if matches!(text, "always" | "never" | "daily" | "weekly") || text.starts_with("every_") => {
+        Some(text)
+            if matches!(text, "always" | "never" | "refresh" | "daily" | "weekly") || text.starts_with("every_") =>
+        {
             at.report_key(Warning, "ignored: images are pulled where they are missing");
         }
         Some("build") => at.error("images are not built here: devices pull them"),

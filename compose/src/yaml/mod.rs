@@ -9,4 +9,4 @@ mod node;
 mod parse;
 
 pub(crate) use node::{Entry, Mark, Node, Value};
-pub(crate) use parse::parse;
+pub(crate) use parse::{Fault, parse};
