@@ -5,7 +5,7 @@ use std::rc::Rc;
 use outrigger_protocol::{StackName, StackSpec};
 
 use crate::MAX_SERVICES;
-use crate::context::{Context, PROJECT, clip};
+use crate::context::{Context, clip};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::env_file::{self, Format};
 use crate::extends::Extender;

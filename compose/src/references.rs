@@ -21,7 +21,8 @@ pub struct References {
 }
 
 /// What the Compose file `text` refers to. A text that is no mapping, such as an environment file, refers to
-/// whatever looks like a variable; what is wrong with it is for [`crate::load`] to tell. File names that need variables are left out: `load` tells them as missing.
+/// whatever looks like a variable; what is wrong with it is for [`crate::load`] to tell. File names that need variables
+/// are left out: `load` tells them as missing.
 #[must_use]
 pub fn references(text: &str) -> References {
     let mut found = References { optional_files: BTreeSet::from([".env".to_owned()]), ..References::default() };
