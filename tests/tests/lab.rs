@@ -1,5 +1,12 @@
 //! Real devices with real Docker Engines, which lose power, cables and engines. Needs root: `tests/run lab`.
 
+mod lab {
+    mod containers;
+    mod loss;
+    mod restarts;
+    mod shop;
+}
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
