@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use outrigger_api::{Replica, ReplicaQuery, ReplicaState, Service, UpdateState};
 
 use crate::clock::Deadline;
@@ -231,7 +231,9 @@ impl Board {
 
     fn clear(&mut self) {
         if let Self::Bars { bars, .. } = self {
+            // Hidden from now on: bars draw themselves once more when they are dropped.
             let _ = bars.clear();
+            bars.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 }

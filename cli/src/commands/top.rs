@@ -22,6 +22,10 @@ struct Picture {
 
 pub(crate) fn run(client: &Client, args: &Top, out: &mut Output) -> Result<Exit, Failure> {
     let in_place = matches!((out.screen(), out.format()), (Screen::Terminal { .. }, Format::Table)) && !args.once;
+    if let (true, Screen::Terminal { rows, .. }) = (in_place, out.screen()) {
+        // What stands on the terminal moves up into its history instead of being overwritten.
+        out.raw(&"\n".repeat(rows))?;
+    }
     loop {
         let picture = match take(client) {
             Ok(picture) => picture,
