@@ -40,6 +40,11 @@ pub fn throughout<E: Debug>(what: &str, span: Duration, mut look: impl FnMut() -
     Ok(())
 }
 
+/// Lets time pass: for benchmarks alone, which measure what happens while nothing is done. A test never needs it.
+pub fn rest(span: Duration) {
+    thread::sleep(span);
+}
+
 /// Now, for measuring spans.
 #[expect(clippy::disallowed_methods, reason = "this is the clock of the harness")]
 #[must_use]

@@ -1,0 +1,29 @@
+//! `make bench`: the figures of BENCHMARKS.md, each beside its floor: what the Docker Engine alone needs for the same, in
+//! the same run. Prints a Markdown table. Needs root and the lab; tests/bench prepares both.
+
+mod figures;
+mod idle;
+mod loss;
+mod starts;
+
+use anyhow::Result;
+use figures::Figures;
+use outrigger_tests::real::fleet::Fleet;
+
+/// Runs of each figure; the design asks for the median of at least ten.
+const RUNS: usize = 10;
+
+fn main() -> Result<()> {
+    let runs = std::env::var("BENCH_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(RUNS);
+    let mut figures = Figures::default();
+    {
+        let fleet = Fleet::up(4, &["web"])?;
+        starts::deploy_to_answer(&fleet, runs, &mut figures)?;
+        starts::killed_to_answer(&fleet, runs, &mut figures)?;
+        starts::hundred_replicas(&fleet, runs.min(3), &mut figures)?;
+        loss::all(&fleet, runs, &mut figures)?;
+    }
+    idle::agent_and_hub(&mut figures)?;
+    figures.print();
+    Ok(())
+}
