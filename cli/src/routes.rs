@@ -2,7 +2,7 @@
 
 use outrigger_api::{
     ApplyRequest, ApplyResponse, CheckResponse, Device, DeviceChange, DeviceList, EventList, EventQuery, Explanation,
-    Forgotten, Health, LogsQuery, LossConfirmation, Removed, Replica, ReplicaList, ReplicaQuery, Restarted,
+    Fleet, Forgotten, Health, LogsQuery, LossConfirmation, Removed, Replica, ReplicaList, ReplicaQuery, Restarted,
     ScaleRequest, ScaleResponse, Service, ServiceList, Stack, StackList,
 };
 use serde_json::json;
@@ -116,6 +116,10 @@ impl Client {
 
     pub(crate) fn event_stream(&self, query: &EventQuery) -> Result<Lines, Failure> {
         self.stream(&["v1", "events", "stream"], query)
+    }
+
+    pub(crate) fn fleet(&self) -> Result<Fleet, Failure> {
+        self.get(&["v1", "fleet"], &())
     }
 
     pub(crate) fn health(&self) -> Result<Health, Failure> {

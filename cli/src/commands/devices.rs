@@ -7,7 +7,7 @@ use std::time::Duration;
 use outrigger_api::{Availability, Device, DeviceChange, DeviceList, Forgotten};
 
 use super::words;
-use crate::args::{DeviceCommand, DeviceDrain, DeviceLabel};
+use crate::args::{DeviceCommand, DeviceDrain, DeviceLabel, Format};
 use crate::clock::Deadline;
 use crate::output::Look;
 use crate::style::Tone;
@@ -19,7 +19,18 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) fn list(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
     out.answer(&client.devices()?, names, |list, look| look.table(&table(&list.devices)))?;
+    tell_safe_mode(client, out);
     Ok(Exit::Ok)
+}
+
+/// People who look at the fleet should know when nothing moves in it. Programs ask for it themselves.
+pub(super) fn tell_safe_mode(client: &Client, out: &mut Output) {
+    if out.format() != Format::Table {
+        return;
+    }
+    if let Ok(Some(reason)) = client.fleet().map(|fleet| fleet.safe_mode) {
+        out.note(Tone::Warning, &format!("safe mode, nothing moves: {reason}"));
+    }
 }
 
 pub(crate) fn run(client: &Client, command: &DeviceCommand, out: &mut Output) -> Result<Exit, Failure> {

@@ -2,7 +2,7 @@
 
 use outrigger_api::{PlacedCopy, Replica, ReplicaList, ReplicaQuery};
 
-use super::words;
+use super::{devices, words};
 use crate::args::Ps;
 use crate::style::Tone;
 use crate::table::{Cell, Table};
@@ -15,6 +15,7 @@ pub(crate) fn run(client: &Client, args: &Ps, out: &mut Output) -> Result<Exit, 
     }
     let list = client.replicas(&query)?;
     out.answer(&list, names, |list, look| look.table(&table(&list.replicas)))?;
+    devices::tell_safe_mode(client, out);
     Ok(Exit::Ok)
 }
 

@@ -16,6 +16,8 @@ use crate::{Client, Exit, Failure, Output, amounts, row};
 /// What is shown at a time.
 #[derive(Debug, Serialize)]
 struct Picture {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    safe_mode: Option<String>,
     devices: Vec<Device>,
     replicas: Vec<Replica>,
 }
@@ -53,7 +55,11 @@ pub(crate) fn run(client: &Client, args: &Top, out: &mut Output) -> Result<Exit,
 }
 
 fn take(client: &Client) -> Result<Picture, Failure> {
-    Ok(Picture { devices: client.devices()?.devices, replicas: client.replicas(&ReplicaQuery::default())?.replicas })
+    Ok(Picture {
+        safe_mode: client.fleet()?.safe_mode,
+        devices: client.devices()?.devices,
+        replicas: client.replicas(&ReplicaQuery::default())?.replicas,
+    })
 }
 
 fn names(picture: &Picture) -> Vec<String> {
@@ -78,7 +84,9 @@ fn on_clean_screen(lines: &[String], rows: usize) -> String {
 }
 
 fn lines(picture: &Picture, look: Look) -> Vec<String> {
-    let mut lines = look.table(&devices::table(&picture.devices));
+    let safe_mode = picture.safe_mode.iter().map(|reason| format!("safe mode, nothing moves: {reason}"));
+    let mut lines: Vec<String> = safe_mode.map(|text| look.paint.text(Tone::Warning, &text)).collect();
+    lines.extend(look.table(&devices::table(&picture.devices)));
     lines.push(String::new());
     lines.extend(look.table(&replica_table(&picture.replicas)));
     lines
@@ -121,6 +129,7 @@ mod tests {
         let mut busy = samples::replica("shop/web.2", ReplicaState::Running, "pi-2");
         busy.copy.as_mut().unwrap().cpu_milli = Some(1905);
         let picture = Picture {
+            safe_mode: Some("3 of 4 devices are silent".into()),
             devices: vec![samples::device("pi-1")],
             replicas: vec![samples::replica("shop/web.1", ReplicaState::Running, "pi-1"), busy],
         };
@@ -129,7 +138,7 @@ REPLICA      STATE     DEVICE   CPU      MEMORY
 shop/web.2   running   pi-2     190.5%   5.0 MiB
 shop/web.1   running   pi-1     12.0%    5.0 MiB";
         let shown = lines(&picture, Look::PLAIN).join("\n");
-        assert!(shown.starts_with("DEVICE"), "{shown}");
+        assert!(shown.starts_with("safe mode, nothing moves: 3 of 4 devices are silent\nDEVICE"), "{shown}");
         assert!(shown.ends_with(expected), "{shown}");
     }
 
