@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::broker::{Answers, Counters, Open, Outgoing, Totals};
 use crate::clock;
 use crate::core::{HubCore, WishError};
+use crate::history::Histories;
 
 /// Events that are kept for queries, in memory and in the store.
 pub const MAX_EVENTS: usize = 10_000;
@@ -30,6 +31,7 @@ pub struct HubHandle {
     pub(crate) answers: Answers,
     pub(crate) counters: Arc<Counters>,
     pub(crate) events: EventLog,
+    pub(crate) histories: Histories,
     pub(crate) addresses: Addresses,
 }
 
@@ -119,6 +121,12 @@ impl HubHandle {
     #[must_use]
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// How loaded the devices were.
+    #[must_use]
+    pub fn histories(&self) -> &Histories {
+        &self.histories
     }
 
     /// Where the hub listens.

@@ -2,7 +2,15 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod backup;
 pub mod broker;
 pub mod clock;
+pub mod config;
+mod control;
 pub mod core;
 pub mod handle;
+pub mod history;
+pub mod http;
+pub mod metrics;
+pub mod run;
+pub mod store;

@@ -1,2 +1,174 @@
-//! Not yet.
-fn main() {}
+//! `outrigger-hub`: reads flags and settings, runs the library, prints what went wrong once.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use outrigger_hub::config::{Config, Origin, Raw};
+use outrigger_hub::store;
+use tracing_subscriber::EnvFilter;
+
+/// The hub of an Outrigger fleet: it hears the devices, decides what runs where, and serves users.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger-hub", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write everything in the store to a file, whether the hub runs or not
+    Backup {
+        /// The file; it must not be there yet
+        file: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Make the store anew from a backup; the hub must not run
+    Restore {
+        /// A file that `backup` wrote
+        file: PathBuf,
+        /// Replace a store that is there
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Each flag overrides the key of the same name in the file.
+#[derive(Debug, Args)]
+struct Settings {
+    /// Settings file [default: /etc/outrigger/hub.toml, if it is there]
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Folder of the store [default: /var/lib/outrigger-hub]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<String>,
+    /// Where the embedded broker listens [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDR")]
+    mqtt_listen: Option<String>,
+    /// Where the HTTP API listens [default: 127.0.0.1:7640]
+    #[arg(long, value_name = "ADDR")]
+    http_listen: Option<String>,
+    /// Use this broker instead of the embedded one
+    #[arg(long, value_name = "HOST:PORT")]
+    external_broker: Option<String>,
+    /// Interval at which agents report [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    heartbeat: Option<String>,
+    /// Silence after which a device gets nothing new [default: 3s]
+    #[arg(long, value_name = "TIME")]
+    suspect_after: Option<String>,
+    /// Silence after which a device is lost and its replicas are replaced [default: 4s]
+    #[arg(long, value_name = "TIME")]
+    lost_after: Option<String>,
+    /// The same after its connection broke [default: 2s]
+    #[arg(long, value_name = "TIME")]
+    lost_after_will: Option<String>,
+    /// Listen on addresses that other machines reach, although nobody is asked who he is yet
+    #[arg(long)]
+    insecure_listen: bool,
+}
+
+impl Settings {
+    fn load(&self) -> Result<Config> {
+        let mut flags = Raw::default();
+        let texts = [
+            ("state_dir", &self.state_dir),
+            ("mqtt_listen", &self.mqtt_listen),
+            ("http_listen", &self.http_listen),
+            ("external_broker", &self.external_broker),
+            ("heartbeat", &self.heartbeat),
+            ("suspect_after", &self.suspect_after),
+            ("lost_after", &self.lost_after),
+            ("lost_after_will", &self.lost_after_will),
+        ];
+        for (key, value) in texts {
+            if let Some(value) = value {
+                flags.set(key, value, Origin::Flag);
+            }
+        }
+        if self.insecure_listen {
+            flags.set("insecure_listen", "true", Origin::Flag);
+        }
+        Ok(Config::load(self.config.as_deref(), flags)?)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match carry_out(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("outrigger-hub: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(cli: Cli) -> Result<()> {
+    match cli.command {
+        None => run(cli.settings.load()?),
+        Some(Command::Backup { file, settings }) => backup(&settings.load()?, &file),
+        Some(Command::Restore { file, force, settings }) => {
+            let restored = store::restore(&settings.load()?.state_dir, &file, force)?;
+            let store::Restored { entries, epoch, path } = restored;
+            println!("restored {entries} entries into {}; the epoch is {epoch} now", path.display());
+            Ok(())
+        }
+        Some(Command::Version) => {
+            println!("outrigger-hub {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}
+
+fn run(config: Config) -> Result<()> {
+    start_log();
+    // Two workers: one for the control task, one for connections. More cost memory and help only large fleets.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let asked = asked_to_stop().context("cannot listen for signals")?;
+        Ok(outrigger_hub::run::run(config, asked).await?)
+    })
+}
+
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        // Both may be cancelled: a signal is lost to nobody, for either ends the hub.
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+    })
+}
+
+fn start_log() {
+    // The broker crate logs each connection several times; ours says what matters.
+    let filter = EnvFilter::try_from_env("OUTRIGGER_LOG").unwrap_or_else(|_| EnvFilter::new("info,mqtt5=error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+fn backup(config: &Config, file: &std::path::Path) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let bytes = runtime.context("cannot start the runtime")?.block_on(outrigger_hub::backup::backup(config, file))?;
+    println!("wrote {bytes} bytes to {}", file.display());
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! The hub as a program: everything that is outside is passed in or opened here, and let go in order at the end.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::broker::{self, Answers, Embedded, External, Inbox};
+use crate::clock;
+use crate::config::{Broker, Config};
+use crate::control::Shell;
+use crate::core::HubCore;
+use crate::handle::{Addresses, EventLog, HubHandle};
+use crate::history::Histories;
+use crate::store::{Store, StoreError, Writer};
+
+/// Messages to devices that may wait for the broker.
+const OUTGOING: usize = 1024;
+/// Questions to the control task that may wait.
+const CONTROL: usize = 256;
+
+/// Why the hub does not run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {purpose}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// For what.
+        purpose: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A part of the hub broke.
+    #[error("the control task ended by a fault of its own; this is a bug")]
+    Died,
+}
+
+/// A running hub. Stop it; dropped, it is cut off.
+#[derive(Debug)]
+pub struct Running {
+    handle: HubHandle,
+    stop: oneshot::Sender<()>,
+    control: JoinHandle<()>,
+    http: JoinHandle<()>,
+    stop_http: oneshot::Sender<()>,
+    _link: Link,
+}
+
+/// Held for as long as devices are to be heard.
+#[derive(Debug)]
+enum Link {
+    Embedded { _broker: Embedded },
+    External { _client: External },
+}
+
+/// Runs a hub until `shutdown` ends, or it cannot go on.
+///
+/// # Errors
+/// If it cannot start, or a part of it breaks.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let mut running = start(config).await?;
+    let Addresses { mqtt, http } = running.handle.addresses();
+    info!(%http, mqtt = mqtt.map(tracing::field::display), version = env!("CARGO_PKG_VERSION"), "the hub runs");
+    notify(sd_notify::NotifyState::Ready);
+    tokio::select! { // both may be cancelled: what ends the other ends the hub
+        () = shutdown => (),
+        _ = &mut running.control => return Err(RunError::Died),
+    }
+    info!("the hub stops");
+    notify(sd_notify::NotifyState::Stopping);
+    running.stop().await;
+    Ok(())
+}
+
+/// Starts a hub; port 0 is any free one, and [`HubHandle::addresses`] tells which.
+///
+/// # Errors
+/// If the store cannot be opened or an address not listened on.
+pub async fn start(config: Config) -> Result<Running, RunError> {
+    raise_file_limit();
+    let mut store = Store::open(&config.state_dir)?;
+    let loaded = store.load()?;
+    let events = EventLog::new(loaded.events);
+    let (core, ignored) = HubCore::restore(loaded.records, config.policy.clone(), loaded.epoch, clock::now());
+    for record in ignored {
+        warn!(record, "left out of what was saved: it fits nothing else");
+    }
+    let (writer, written) = Writer::start(store).map_err(RunError::Thread)?;
+    let listener = listen(config.http_listen, "the HTTP API").await?;
+    let http_address = listener.local_addr().map_err(|source| no_listen(config.http_listen, "the HTTP API", source))?;
+
+    let answers = Answers::starting_at(clock::unix_ms().saturating_mul(1000));
+    let (inbox, happenings) = Inbox::new(answers.clone());
+    let counters = inbox.counters().clone();
+    let (outgoing, to_link) = mpsc::channel(OUTGOING);
+    let (link, mqtt) = connect(&config.broker, inbox, to_link).await?;
+
+    let (control, questions) = mpsc::channel(CONTROL);
+    let addresses = Addresses { mqtt, http: http_address };
+    let histories = Histories::default();
+    let handle = HubHandle {
+        control,
+        outgoing: outgoing.clone(),
+        answers,
+        counters,
+        events: events.clone(),
+        histories: histories.clone(),
+        addresses,
+    };
+    let (stop, stopped) = oneshot::channel();
+    let shell = Shell::new(core, events, histories, outgoing, writer);
+    let control = tokio::spawn(shell.run(happenings, questions, written, stopped));
+    let (stop_http, http_stopped) = oneshot::channel::<()>();
+    let ended = async move { drop(http_stopped.await) };
+    let http = tokio::spawn(serve_http(listener, handle.clone(), config.http_names, ended));
+    Ok(Running { handle, stop, control, http, stop_http, _link: link })
+}
+
+impl Running {
+    /// Reaches the hub.
+    #[must_use]
+    pub fn handle(&self) -> &HubHandle {
+        &self.handle
+    }
+
+    /// Lets everything go in order: users first, then devices, then the store, which is written to the end.
+    pub async fn stop(self) {
+        let _ = self.stop_http.send(());
+        let _ = self.http.await;
+        let _ = self.stop.send(());
+        let _ = self.control.await;
+    }
+}
+
+async fn serve_http(listener: TcpListener, hub: HubHandle, names: Vec<String>, ended: impl Future<Output = ()>) {
+    if let Err(error) = crate::http::serve(listener, hub, &names, ended).await {
+        tracing::error!(%error, "the HTTP API ended");
+    }
+}
+
+async fn connect(
+    broker: &Broker,
+    inbox: Inbox,
+    outgoing: mpsc::Receiver<broker::Outgoing>,
+) -> Result<(Link, Option<SocketAddr>), RunError> {
+    match broker {
+        Broker::Embedded(listen) => {
+            let started = broker::start_embedded(*listen, inbox, outgoing).await;
+            let broker = started.map_err(|source| no_listen(*listen, "MQTT", source))?;
+            let address = broker.address;
+            Ok((Link::Embedded { _broker: broker }, Some(address)))
+        }
+        Broker::External(account) => {
+            let client = broker::start_external(account.clone(), inbox, outgoing);
+            Ok((Link::External { _client: client }, None))
+        }
+    }
+}
+
+async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| no_listen(address, purpose, source))
+}
+
+fn no_listen(address: SocketAddr, purpose: &'static str, source: io::Error) -> RunError {
+    RunError::Listen { address, purpose, source }
+}
+
+/// Each device needs a file descriptor, and the usual soft limit of 1024 is for programs that use select(2).
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            warn!(%error, "cannot raise the limit of open files");
+        }
+    }
+}
+
+/// Tells systemd, if it is there.
+pub(crate) fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
