@@ -196,9 +196,9 @@ pub struct Events {
     /// Only those of the last 10m, 2h, …
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
     pub since: Option<Duration>,
-    /// Show so many of the latest, at most 1000
-    #[arg(short = 'n', long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1000))]
-    pub limit: u32,
+    /// Show so many of the latest, at most 1000 [default: 100; 1000 with --since]
+    #[arg(short = 'n', long, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub limit: Option<u32>,
     /// Only about this device
     #[arg(long)]
     pub device: Option<String>,

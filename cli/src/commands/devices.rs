@@ -91,7 +91,15 @@ fn drain(client: &Client, args: &DeviceDrain, out: &mut Output) -> Result<(), Fa
     for name in &args.devices {
         let mut shown = None;
         loop {
-            let left = client.device(name)?.replicas;
+            let left = match client.device(name) {
+                Ok(device) => device.replicas,
+                // A hub that restarts goes on with it.
+                Err(Failure::Unreachable { .. } | Failure::Interrupted { .. }) if !deadline.is_over() => {
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
             if left == 0 {
                 break;
             }

@@ -23,8 +23,12 @@ pub(crate) fn run(client: &Client, args: &Events, out: &mut Output) -> Result<Ex
         return follow(client, query, not_before, out);
     }
     let mut list = client.events(&query)?;
+    let is_cut = list.truncated && list.events.first().is_some_and(|oldest| oldest.at_unix_ms >= not_before);
+    if is_cut && args.since.is_some() {
+        out.note(Tone::Warning, "the first events of that time are left out or no longer kept");
+    }
     list.events.retain(|event| event.at_unix_ms >= not_before);
-    let surplus = list.events.len().saturating_sub(args.limit as usize);
+    let surplus = list.events.len().saturating_sub(limit_of(args) as usize);
     list.events.drain(..surplus);
     out.answer(
         &list,
@@ -105,9 +109,13 @@ impl Message {
     }
 }
 
+fn limit_of(args: &Events) -> u32 {
+    args.limit.unwrap_or(if args.since.is_some() { 1000 } else { 100 })
+}
+
 fn query_of(client: &Client, args: &Events) -> Result<EventQuery, Failure> {
     let mut query = EventQuery {
-        limit: Some(args.limit),
+        limit: Some(limit_of(args)),
         device: args.device.clone(),
         stack: args.stack.clone(),
         severity: args.severity.map(|severity| match severity {

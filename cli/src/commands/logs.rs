@@ -252,7 +252,7 @@ impl Seen {
     }
 }
 
-/// Seconds since 1970 of a time in RFC 3339 and UTC; days by Howard Hinnant's `days_from_civil`.
+/// Seconds since 1970 of a time in RFC 3339; days by Howard Hinnant's `days_from_civil`.
 fn unix_seconds(time: &str) -> Option<i64> {
     let number = |from: usize, to: usize| time.get(from..to)?.parse::<i64>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
@@ -260,7 +260,16 @@ fn unix_seconds(time: &str) -> Option<i64> {
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
-    Some(days * 86_400 + number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?)
+    let of_day = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+    Some(days * 86_400 + of_day - zone_seconds(time.get(19..)?)?)
+}
+
+/// How far a zone is ahead of UTC: `Z`, `+02:00`, with the fraction of a second before it or not.
+fn zone_seconds(rest: &str) -> Option<i64> {
+    let Some(at) = rest.find(['+', '-']) else { return rest.ends_with('Z').then_some(0) };
+    let (hours, minutes) = rest[at + 1..].split_once(':')?;
+    let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+    Some(if rest[at..].starts_with('-') { -seconds } else { seconds })
 }
 
 /// What is not understood is something that a newer hub tells.
@@ -346,6 +355,16 @@ mod tests {
         assert_eq!((query.tail, query.since), (None, Some(1_795_366_594)));
         assert!(!seen.is_new(&line("2026-11-22T16:56:34.000000002Z")));
         assert!(seen.is_new(&line("2026-11-22T16:56:34.000000003Z")));
+    }
+
+    #[test]
+    fn times_of_every_zone_are_understood() {
+        for time in ["2026-11-22T16:56:34Z", "2026-11-22T18:56:34.123+02:00", "2026-11-22T11:26:34.5-05:30"] {
+            assert_eq!(unix_seconds(time), Some(1_795_366_594), "{time}");
+        }
+        for bad in ["", "yesterday", "2026-11-22T16:56:34", "2026-11-22T16:56:34+x", "2026-11-22 ü6:56:34Z"] {
+            assert_eq!(unix_seconds(bad), None, "{bad}");
+        }
     }
 
     #[test]
