@@ -1,176 +1,129 @@
 //! The fleet: everything that the hub knows, owned by one task.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use outrigger_protocol::{
-    Assignment, Bye, DeviceName, Epoch, Hello, Lease, Moment, PlacementId, Report, ServiceRef, Status,
-};
+use outrigger_protocol::{DeviceName, Epoch, Generation, Moment, PlacementId, Platform, ServiceRef, StackName, Stamp};
 
-use crate::Note;
-use crate::explain::{Explanation, ReplicaExplanation};
-use crate::plan::{Committed, Plan};
+use crate::device::Device;
+use crate::index::{self, Index};
+use crate::plan::{Committed, Liveness, Plan, Waiting};
 use crate::policy::Policy;
-use crate::record::Record;
-use crate::view::{CopyView, DeviceView, ReplicaView, ServiceView, StackView, Totals};
-use crate::wish::{Refusal, Wish};
+use crate::reconcile::reconcile;
+use crate::record::{Key, StackRecord, Stage};
+use crate::safe_mode::Safe;
+use crate::service::{Placement, Service};
+use crate::table::{DeviceIx, NumberMap, ServiceIx, Table};
+
+/// Rounds of planning after which [`Fleet::settle`] lets the hub breathe. Two or three are usual.
+const MOST_ROUNDS: u32 = 64;
 
 /// Everything that the hub knows of devices, services and copies.
 #[derive(Debug, Clone)]
 pub struct Fleet {
-    policy: Policy,
-    epoch: Epoch,
+    pub(crate) policy: Policy,
+    pub(crate) epoch: Epoch,
+    /// Counts what was heard, wished and committed: a plan is good for one state only.
+    pub(crate) basis: u64,
+    pub(crate) next: PlacementId,
+    pub(crate) reserved_below: PlacementId,
+    pub(crate) devices: Table<DeviceName, DeviceIx, Device>,
+    pub(crate) services: Table<ServiceRef, ServiceIx, Service>,
+    pub(crate) stacks: BTreeMap<StackName, StackRecord>,
+    pub(crate) image_platforms: BTreeMap<String, Vec<Platform>>,
+    pub(crate) placements: NumberMap<PlacementId, Placement>,
+    /// Devices that may be given work, best first.
+    pub(crate) index: Index,
+    /// Devices that have an image.
+    pub(crate) holders: BTreeMap<String, BTreeSet<DeviceIx>>,
+    /// Devices with a label that the operator has set; values in small letters, as they are compared.
+    pub(crate) labelled: BTreeMap<(String, String), BTreeSet<DeviceIx>>,
+    pub(crate) globals: BTreeSet<ServiceIx>,
+    /// Replicas that wait, by service.
+    pub(crate) waiting: BTreeMap<ServiceIx, BTreeSet<u32>>,
+    /// Devices that are not heard although they should be, by when they were heard last.
+    pub(crate) silent: BTreeSet<(Moment, DeviceIx)>,
+    pub(crate) up: u32,
+    pub(crate) safe: Option<Safe>,
+    pub(crate) dirty: Dirty,
+    pub(crate) timers: BTreeSet<(Moment, Timer)>,
+    pub(crate) unsaved: Unsaved,
 }
 
-/// What a device said.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Heard {
-    /// Who it is.
-    Hello(Hello),
-    /// A heartbeat.
-    Report(Report),
-    /// Its copies.
-    Status(Status),
-    /// It goes away, or its connection has.
-    Bye(Bye),
-}
-
-/// What is to be sent to a device for what it said, and what happened.
+/// What must be looked at by the next plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reply {
-    /// Ask it who it is: its connection is not known.
-    pub ask_hello: bool,
-    /// Renew its leases.
-    pub lease: Option<Lease>,
-    /// Publish its assignment again: it holds an older one, or none.
-    pub publish: bool,
-    /// The message was of an older connection or of another machine, and was ignored.
-    pub ignored: bool,
-    /// What happened.
-    pub notes: Vec<Note>,
+pub(crate) struct Dirty {
+    pub slots: BTreeSet<(ServiceIx, u32)>,
+    pub rolls: BTreeSet<ServiceIx>,
+    /// Devices that may have room for what waits, or that global services may have to come to.
+    pub room: BTreeSet<DeviceIx>,
+    /// Devices to judge, whatever their timers say.
+    pub devices: BTreeSet<DeviceIx>,
+    /// Whether safe mode may have to end.
+    pub safe: bool,
+}
+
+/// What is looked at when its time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Device(DeviceIx),
+    Slot(ServiceIx, u32),
+    Roll(ServiceIx),
+}
+
+/// What has changed since the last commit and must be saved.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unsaved {
+    pub meta: bool,
+    pub devices: BTreeSet<DeviceIx>,
+    pub services: BTreeSet<ServiceIx>,
+    pub placements: BTreeSet<PlacementId>,
+    pub gone: Vec<Key>,
+    /// Devices whose assignment has changed.
+    pub assignments: BTreeSet<DeviceIx>,
 }
 
 impl Fleet {
     /// A fleet of which nothing is known yet.
     #[must_use]
     pub fn new(policy: Policy, epoch: Epoch) -> Self {
-        Self { policy, epoch }
-    }
-
-    /// A fleet as it was saved. Nothing has been heard: nothing is lost and nothing moves until devices are heard or the
-    /// start grace has passed.
-    #[must_use]
-    pub fn restore(records: impl IntoIterator<Item = Record>, policy: Policy, epoch: Epoch, now: Moment) -> Restored {
-        let _ = (records, now);
-        Restored { fleet: Self::new(policy, epoch), ignored: vec![] }
-    }
-
-    /// A device was heard. Cannot fail: what makes no sense is ignored, and the reply says so.
-    pub fn hear(&mut self, device: &DeviceName, message: Heard, now: Moment) -> Reply {
-        let _ = (device, message, now);
-        Reply::default()
-    }
-
-    /// The hub or its broker could not hear for so long, until `now`. That is never counted as anybody's silence.
-    pub fn paused(&mut self, gap: Duration, now: Moment) {
-        let _ = (gap, now);
-    }
-
-    /// What must be saved before the wish counts. Changes nothing.
-    pub fn check(&self, wish: &Wish) -> Result<Vec<Record>, Refusal> {
-        let _ = wish;
-        Ok(vec![])
-    }
-
-    /// Fulfils a wish whose records ([`Fleet::check`]) are saved.
-    pub fn wish(&mut self, wish: Wish, now: Moment) -> Result<Vec<Note>, Refusal> {
-        let _ = (wish, now);
-        Ok(vec![])
-    }
-
-    /// Carries a plan out in memory: what it changes is then in [`Fleet::assignment`].
-    pub fn commit(&mut self, plan: &Plan) -> Committed {
-        let _ = plan;
-        Committed::default()
+        let first = PlacementId::first_of(epoch).next();
+        Self {
+            policy,
+            epoch,
+            basis: 0,
+            next: first,
+            reserved_below: first,
+            devices: Table::new(),
+            services: Table::new(),
+            stacks: BTreeMap::new(),
+            image_platforms: BTreeMap::new(),
+            placements: NumberMap::default(),
+            index: Index::default(),
+            holders: BTreeMap::new(),
+            labelled: BTreeMap::new(),
+            globals: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            up: 0,
+            safe: None,
+            dirty: Dirty::default(),
+            timers: BTreeSet::new(),
+            unsaved: Unsaved { meta: true, ..Unsaved::default() },
+        }
     }
 
     /// Plans and commits until nothing is left to do now. The moment is when to do so again if nothing is heard.
     pub fn settle(&mut self, now: Moment) -> (Committed, Option<Moment>) {
-        let plan = reconcile(self, now);
-        (self.commit(&plan), plan.look_again_at)
-    }
-
-    /// What a device is to run.
-    #[must_use]
-    pub fn assignment(&self, device: &DeviceName) -> Option<Assignment> {
-        let _ = device;
-        None
-    }
-
-    /// All devices, by name.
-    pub fn devices(&self) -> impl Iterator<Item = DeviceView<'_>> {
-        std::iter::empty()
-    }
-
-    /// One device.
-    #[must_use]
-    pub fn device(&self, name: &DeviceName) -> Option<DeviceView<'_>> {
-        let _ = name;
-        None
-    }
-
-    /// All stacks, by name.
-    pub fn stacks(&self) -> impl Iterator<Item = StackView<'_>> {
-        std::iter::empty()
-    }
-
-    /// All services, by stack and name.
-    pub fn services(&self) -> impl Iterator<Item = ServiceView<'_>> {
-        std::iter::empty()
-    }
-
-    /// One service.
-    #[must_use]
-    pub fn service(&self, name: &ServiceRef) -> Option<ServiceView<'_>> {
-        let _ = name;
-        None
-    }
-
-    /// The replicas of a service, by number; nothing if there is no such service.
-    pub fn replicas(&self, service: &ServiceRef) -> impl Iterator<Item = ReplicaView<'_>> {
-        let _ = service;
-        std::iter::empty()
-    }
-
-    /// The copies assigned to a device, by replica.
-    pub fn copies_on(&self, device: &DeviceName) -> impl Iterator<Item = CopyView<'_>> {
-        let _ = device;
-        std::iter::empty()
-    }
-
-    /// One copy.
-    #[must_use]
-    pub fn copy(&self, placement: PlacementId) -> Option<CopyView<'_>> {
-        let _ = placement;
-        None
-    }
-
-    /// The fleet in numbers.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        Totals::default()
-    }
-
-    /// Why nothing moves at present, if so.
-    #[must_use]
-    pub fn safe_mode(&self) -> Option<&str> {
-        None
-    }
-
-    /// Why the replicas of a service are where they are, or wait; of one of them if its number is given.
-    #[must_use]
-    pub fn explain(&self, service: &ServiceRef, number: Option<u32>, now: Moment) -> Option<Explanation> {
-        let _ = (service, number, now);
-        None::<(Explanation, ReplicaExplanation)>.map(|pair| pair.0)
+        let mut all = Committed::default();
+        for _ in 0..MOST_ROUNDS {
+            let plan: Plan = reconcile(self, now);
+            let done = plan.is_empty();
+            all.extend(self.commit(&plan));
+            if done {
+                return (all, plan.look_again_at);
+            }
+        }
+        (all, Some(now))
     }
 
     /// The settings.
@@ -184,20 +137,185 @@ impl Fleet {
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
+
+    /// Place of an assignment in the order.
+    pub(crate) fn stamp(&self, generation: Generation) -> Stamp {
+        Stamp { epoch: self.epoch, generation }
+    }
+
+    /// Puts a device where it belongs among those that may be given work.
+    pub(crate) fn rank_anew(&mut self, ix: DeviceIx) {
+        let Some(device) = self.devices.get_mut(ix) else { return };
+        let belongs = if device.is_open() { index::entry(ix, device, device.using.weight) } else { None };
+        if device.indexed == belongs {
+            return;
+        }
+        let before = std::mem::replace(&mut device.indexed, belongs);
+        if let Some(before) = before {
+            self.index.remove(before);
+        } else {
+            self.dirty.room.insert(ix);
+        }
+        if let Some(now) = belongs {
+            self.index.insert(now);
+        }
+    }
+
+    /// Judges a device, and keeps the counts that depend on it.
+    pub(crate) fn set_liveness(&mut self, ix: DeviceIx, liveness: Liveness, why: String) {
+        let Some(device) = self.devices.get_mut(ix) else { return };
+        device.why = why;
+        let before = std::mem::replace(&mut device.liveness, liveness);
+        self.silent.retain_one(device.heard_at, ix, is_silent(device));
+        if before == liveness {
+            return;
+        }
+        self.up = self.up + u32::from(liveness == Liveness::Up) - u32::from(before == Liveness::Up);
+        self.dirty.safe |= self.safe.is_some();
+        if (before == Liveness::Lost) != (liveness == Liveness::Lost) {
+            self.unsaved.devices.insert(ix);
+        }
+        self.rank_anew(ix);
+        self.touch_copies(ix);
+    }
+
+    /// Everything on a device is to be looked at again.
+    pub(crate) fn touch_copies(&mut self, ix: DeviceIx) {
+        let Some(device) = self.devices.get(ix) else { return };
+        let slots: BTreeSet<(ServiceIx, u32)> =
+            device.placements.iter().filter_map(|id| self.placements.get(id)).map(|p| (p.service, p.number)).collect();
+        for (service, number) in slots {
+            self.refresh(service, number);
+            self.dirty.slots.insert((service, number));
+        }
+    }
+
+    /// Whether a replica has a copy that does its work, and what depends on that.
+    pub(crate) fn refresh(&mut self, six: ServiceIx, number: u32) {
+        let Some(service) = self.services.get(six) else { return };
+        let Some(slot) = service.slots.get(&number) else { return };
+        let good = slot.copies.iter().any(|id| self.placements.get(id).is_some_and(|copy| self.is_good(copy)));
+        let first = good && service.good == 0;
+        if good == slot.good {
+            return;
+        }
+        let stack = service.name.stack.clone();
+        if let Some(service) = self.services.get_mut(six) {
+            service.good = service.good + u32::from(good) - u32::from(!good);
+            if let Some(slot) = service.slots.get_mut(&number) {
+                slot.good = good;
+            }
+            if service.roll.active {
+                self.dirty.rolls.insert(six);
+            }
+        }
+        if first {
+            self.touch_dependents(&stack);
+        }
+    }
+
+    /// Services of a stack that have not started yet may wait for one that now runs.
+    fn touch_dependents(&mut self, stack: &StackName) {
+        let Some(record) = self.stacks.get(stack) else { return };
+        for name in &record.services {
+            let name = ServiceRef { stack: stack.clone(), service: name.clone() };
+            let Some(six) = self.services.find(&name) else { continue };
+            if self.services.get(six).is_some_and(|service| !service.released) {
+                self.dirty.slots.extend(self.waiting.get(&six).into_iter().flatten().map(|&number| (six, number)));
+            }
+        }
+    }
+
+    /// Whether a copy does its work, as far as is known.
+    pub(crate) fn is_good(&self, copy: &Placement) -> bool {
+        copy.is_seen_working() && self.devices.get(copy.device).is_some_and(Device::is_believed)
+    }
+
+    /// Sets or ends a replica's waiting.
+    pub(crate) fn set_waiting(&mut self, six: ServiceIx, number: u32, why: Option<Waiting>) {
+        let Some(service) = self.services.get_mut(six) else { return };
+        let waits = why.is_some();
+        if !waits && !service.slots.contains_key(&number) {
+            return;
+        }
+        let slot = service.slots.entry(number).or_default();
+        let before = std::mem::replace(&mut slot.waiting, why).is_some();
+        service.waiting = service.waiting + u32::from(waits) - u32::from(before);
+        if waits {
+            self.waiting.entry(six).or_default().insert(number);
+        } else if let Some(numbers) = self.waiting.get_mut(&six) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.waiting.remove(&six);
+            }
+        }
+    }
+
+    /// Sets when a device is to be judged next.
+    pub(crate) fn arm(&mut self, ix: DeviceIx, at: Option<Moment>) {
+        let Some(device) = self.devices.get_mut(ix) else { return };
+        if device.timer == at {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut device.timer, at) {
+            self.timers.remove(&(before, Timer::Device(ix)));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, Timer::Device(ix)));
+        }
+    }
+
+    /// Platforms of a service's image, as far as they are known.
+    pub(crate) fn platforms_of<'a>(&'a self, spec: &'a outrigger_protocol::ServiceSpec) -> Option<&'a [Platform]> {
+        let known = spec.platforms.as_ref().or_else(|| self.image_platforms.get(&spec.container.image));
+        known.map(Vec::as_slice).filter(|platforms| !platforms.is_empty())
+    }
+
+    /// Counts a copy on its device, or no longer.
+    pub(crate) fn count(&mut self, id: PlacementId, counted: bool) {
+        let Some(copy) = self.placements.get_mut(&id) else { return };
+        if copy.counted == counted {
+            return;
+        }
+        copy.counted = counted;
+        let (service, device, content) = (copy.service, copy.device, copy.content.clone());
+        if let Some(device) = self.devices.get_mut(device) {
+            if counted { device.using.add(&content.need) } else { device.using.remove(&content.need) }
+        }
+        if let Some(service) = self.services.get_mut(service) {
+            let on = service.on.entry(device).or_insert(0);
+            *on = if counted { *on + 1 } else { on.saturating_sub(1) };
+            if *on == 0 {
+                service.on.remove(&device);
+            }
+        }
+        self.rank_anew(device);
+        if !counted {
+            self.dirty.room.insert(device);
+        }
+    }
+
+    /// Whether a copy is exclusive and counts for its device's lease.
+    pub(crate) fn is_leased(&self, copy: &Placement) -> bool {
+        copy.stage != Stage::Prepare && self.services.get(copy.service).is_some_and(Service::is_exclusive)
+    }
 }
 
-/// A restored fleet.
-#[derive(Debug, Clone)]
-pub struct Restored {
-    /// The fleet.
-    pub fleet: Fleet,
-    /// Records that fit nothing else, such as a copy on a device that is not there; for the log.
-    pub ignored: Vec<String>,
+fn is_silent(device: &Device) -> bool {
+    matches!(device.liveness, Liveness::Suspect | Liveness::Lost | Liveness::Unheard) && !device.is_absent_on_purpose()
 }
 
-/// What should change now. Looks only at what has become dirty; the same fleet always gives the same plan.
-#[must_use]
-pub fn reconcile(fleet: &Fleet, now: Moment) -> Plan {
-    let _ = fleet;
-    Plan { at: now, basis: 0, changes: vec![], look_again_at: None }
+/// Sets whether a pair is in a set.
+trait RetainOne {
+    fn retain_one(&mut self, at: Moment, ix: DeviceIx, stays: bool);
+}
+
+impl RetainOne for BTreeSet<(Moment, DeviceIx)> {
+    fn retain_one(&mut self, at: Moment, ix: DeviceIx, stays: bool) {
+        if stays {
+            self.insert((at, ix));
+        } else {
+            self.remove(&(at, ix));
+        }
+    }
 }

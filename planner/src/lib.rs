@@ -6,22 +6,47 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod commit;
+mod device;
 mod explain;
+mod filter;
 mod fleet;
+mod hear;
+mod index;
+mod liveness;
+mod load;
+mod need;
 mod note;
+mod observe;
 mod plan;
 mod policy;
+mod put;
+mod reconcile;
 mod record;
+mod rollout;
+mod safe_mode;
+mod save;
 mod score;
+mod scratch;
+mod search;
+mod service;
+mod show;
+mod slot;
+mod standing;
+mod table;
 mod view;
 mod wish;
+mod wishes;
 
 pub use explain::{Explanation, ReplicaExplanation, Verdict};
-pub use fleet::{Fleet, Heard, Reply, Restored, reconcile};
+pub use fleet::Fleet;
+pub use hear::{Heard, Reply};
 pub use note::{Note, NoteKind, Severity};
-pub use plan::{Cause, Change, Committed, DropCause, Liveness, Plan, Reason, RollStep, Waiting};
+pub use plan::{Alarm, Cause, Change, Committed, DropCause, Liveness, Plan, Reason, RollStep, Waiting};
 pub use policy::{LabelRule, Policy, Rebalance};
+pub use reconcile::reconcile;
 pub use record::{DeviceRecord, Key, MetaRecord, PlacementRecord, Record, ServiceRecord, StackRecord, Stage, Value};
+pub use save::Restored;
 pub use score::Score;
 pub use view::{CopyView, DeviceView, ReplicaView, RollState, RollView, ServiceView, StackView, Totals};
 pub use wish::{Availability, MAX_REPLICAS, Refusal, Wish};

@@ -17,8 +17,21 @@ pub struct Plan {
     pub basis: u64,
     /// The changes, in order.
     pub changes: Vec<Change>,
+    /// What is to be looked at again when its time has come.
+    pub alarms: Vec<Alarm>,
     /// When to plan again even if nothing is heard.
     pub look_again_at: Option<Moment>,
+}
+
+/// Something is to be looked at again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Alarm {
+    /// When.
+    pub at: Moment,
+    /// A replica or the roll of this service.
+    pub service: ServiceRef,
+    /// Which replica; none: the roll.
+    pub number: Option<u32>,
 }
 
 /// One change.
@@ -100,21 +113,10 @@ pub enum Change {
     Avoid {
         /// The service.
         service: ServiceRef,
-        /// The replica that failed there.
-        number: u32,
         /// The device.
         device: DeviceName,
         /// Until when.
         until: Moment,
-    },
-    /// Something is to be looked at again at that time.
-    LookAgain {
-        /// When.
-        at: Moment,
-        /// Which replica; none: the service's roll.
-        number: Option<u32>,
-        /// Of which service.
-        service: ServiceRef,
     },
 }
 

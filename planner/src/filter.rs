@@ -1,0 +1,204 @@
+//! Whether a device can take a copy at all. Every refusal says which values were compared.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use outrigger_protocol::{
+    Arch, Bytes, Constraint, ConstraintKey, EngineState, MAX_REPLICAS_PER_DEVICE, MemoryLimits, MilliCpu, Platform,
+    PortProtocol,
+};
+
+use crate::device::Device;
+use crate::need::Use;
+use crate::plan::Liveness;
+use crate::service::Content;
+use crate::wish::Availability;
+
+/// Role of a device that runs an agent. Hubs are no devices.
+const ROLE: &str = "worker";
+
+/// Why a device cannot take a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused<'a> {
+    Liveness(Liveness, &'a str),
+    Availability(Availability),
+    NoFacts,
+    NoEngine,
+    Engine(&'a EngineState),
+    Platform { device: Arch, wanted: Cow<'a, [Platform]> },
+    Constraint { constraint: &'a Constraint, value: Cow<'a, str> },
+    MemoryLimits,
+    Cpu { free: u64, wanted: u32 },
+    Memory { free: u64, wanted: u64 },
+    Generic { kind: &'a str, free: u32, wanted: u32 },
+    Attached(&'a str),
+    Port(PortProtocol, u16),
+    MaxPerDevice(u32),
+    Crowded,
+    Failing,
+    Home(&'a str),
+    Taken,
+}
+
+/// Whether a device may be given work at all.
+pub(crate) fn open(device: &Device) -> Result<(), Refused<'_>> {
+    if device.liveness != Liveness::Up {
+        return Err(Refused::Liveness(device.liveness, &device.why));
+    }
+    if device.availability != Availability::Active {
+        return Err(Refused::Availability(device.availability));
+    }
+    let facts = device.facts.as_ref().ok_or(Refused::NoFacts)?;
+    if facts.engine.is_none() {
+        return Err(Refused::NoEngine);
+    }
+    match &device.engine {
+        Some(state @ (EngineState::Down(_) | EngineState::StorageFailed(_))) => Err(Refused::Engine(state)),
+        Some(EngineState::Up) | None => Ok(()),
+    }
+}
+
+/// Whether a device satisfies the rules of a service, whatever else is on it.
+pub(crate) fn suits<'a>(
+    device: &'a Device,
+    content: &'a Content,
+    platforms: Option<&'a [Platform]>,
+) -> Result<(), Refused<'a>> {
+    let facts = device.facts.as_ref().ok_or(Refused::NoFacts)?;
+    let runs = |arch: Arch| facts.arch.runs(arch) || facts.also_runs.contains(&arch);
+    if let Some(platform) = content.spec.container.platform {
+        if !runs(platform.arch) {
+            return Err(Refused::Platform { device: facts.arch, wanted: Cow::Owned(vec![platform]) });
+        }
+    } else if let Some(platforms) = platforms.filter(|platforms| !platforms.iter().any(|p| runs(p.arch))) {
+        return Err(Refused::Platform { device: facts.arch, wanted: Cow::Borrowed(platforms) });
+    }
+    for constraint in &content.spec.constraints {
+        let value = value_of(device, &constraint.key);
+        if is_equal(&constraint.key, &value, &constraint.value) != constraint.equal {
+            return Err(Refused::Constraint { constraint, value });
+        }
+    }
+    if content.need.memory_limit && facts.memory_limits == MemoryLimits::Off {
+        return Err(Refused::MemoryLimits);
+    }
+    let has = |path: &String| facts.devices.iter().any(|attached| attached.path == *path);
+    match content.need.attached.iter().find(|path| !has(path)) {
+        Some(path) => Err(Refused::Attached(path)),
+        None => Ok(()),
+    }
+}
+
+/// Whether there is room on a device beside what is used there. `copies`: of this service on this device.
+pub(crate) fn fits<'a>(device: &Device, using: &Use, content: &'a Content, copies: u32) -> Result<(), Refused<'a>> {
+    let facts = device.facts.as_ref().ok_or(Refused::NoFacts)?;
+    let need = &content.need;
+    if let Some(most) = content.spec.max_per_device.filter(|&most| most > 0 && copies >= most) {
+        return Err(Refused::MaxPerDevice(most));
+    }
+    if using.copies as usize >= MAX_REPLICAS_PER_DEVICE {
+        return Err(Refused::Crowded);
+    }
+    let free = u64::from(facts.cpu.0).saturating_sub(using.cpu);
+    if u64::from(need.cpu) > free {
+        return Err(Refused::Cpu { free, wanted: need.cpu });
+    }
+    let free = facts.memory.0.saturating_sub(using.memory);
+    if need.memory > free {
+        return Err(Refused::Memory { free, wanted: need.memory });
+    }
+    for (kind, wanted) in &need.generic {
+        let free = device.generic(kind).saturating_sub(using.generic(kind));
+        if *wanted > free {
+            return Err(Refused::Generic { kind, free, wanted: *wanted });
+        }
+    }
+    match need.ports.iter().find(|port| using.ports.iter().any(|taken| taken.clashes(port))) {
+        Some(port) => Err(Refused::Port(port.protocol, port.port)),
+        None => Ok(()),
+    }
+}
+
+/// What a device has under a key; empty where it has nothing, as Swarm has it.
+pub(crate) fn value_of<'a>(device: &'a Device, key: &ConstraintKey) -> Cow<'a, str> {
+    let facts = device.facts.as_ref();
+    match key {
+        ConstraintKey::NodeLabel(label) => device.labels.get(label).map_or("", String::as_str).into(),
+        ConstraintKey::EngineLabel(label) => {
+            let labels = facts.map_or(&[][..], |facts| &facts.labels);
+            labels.iter().find(|(key, _)| key == label).map_or("", |(_, value)| value.as_str()).into()
+        }
+        ConstraintKey::Name => device.name.as_str().into(),
+        ConstraintKey::Os => "linux".into(),
+        ConstraintKey::Arch => facts.map_or(Cow::Borrowed(""), |facts| facts.arch.to_string().into()),
+        ConstraintKey::Role => ROLE.into(),
+    }
+}
+
+/// Swarm compares without regard to case; architectures have more than one name each.
+fn is_equal(key: &ConstraintKey, value: &str, wanted: &str) -> bool {
+    if value.eq_ignore_ascii_case(wanted) {
+        return true;
+    }
+    let arch = |text: &str| text.to_ascii_lowercase().parse::<Arch>().ok();
+    *key == ConstraintKey::Arch && arch(wanted).is_some_and(|wanted| arch(value) == Some(wanted))
+}
+
+fn key_text(key: &ConstraintKey) -> Cow<'_, str> {
+    match key {
+        ConstraintKey::NodeLabel(label) => format!("node.labels.{label}").into(),
+        ConstraintKey::EngineLabel(label) => format!("engine.labels.{label}").into(),
+        ConstraintKey::Name => "node.hostname".into(),
+        ConstraintKey::Os => "node.platform.os".into(),
+        ConstraintKey::Arch => "node.platform.arch".into(),
+        ConstraintKey::Role => "node.role".into(),
+    }
+}
+
+impl fmt::Display for Refused<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Liveness(liveness, why) => write!(f, "it is {liveness}: {why}"),
+            Self::Availability(Availability::Drain) => f.write_str("it is being drained"),
+            Self::Availability(_) => f.write_str("it is cordoned"),
+            Self::NoFacts => f.write_str("it has not said yet what it is"),
+            Self::NoEngine => f.write_str("it has no container engine"),
+            Self::Engine(EngineState::StorageFailed(why)) => write!(f, "its storage has failed or is full: {why}"),
+            Self::Engine(EngineState::Down(why)) => write!(f, "its container engine does not answer: {why}"),
+            Self::Engine(EngineState::Up) => f.write_str("its container engine was away"),
+            Self::Platform { device, wanted } => {
+                let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+                write!(f, "it is linux/{device}, and the image is for {}", wanted.join(", "))
+            }
+            Self::Constraint { constraint, value } => {
+                let sign = if constraint.equal { "==" } else { "!=" };
+                write!(f, "{} is `{value}`, wanted {sign} `{}`", key_text(&constraint.key), constraint.value)
+            }
+            Self::MemoryLimits => f.write_str(
+                "memory limits do not work there; add `cgroup_enable=memory` to its kernel command line and reboot",
+            ),
+            Self::Cpu { free, wanted } => {
+                let free = MilliCpu(u32::try_from(*free).unwrap_or(u32::MAX));
+                write!(f, "{free} cores are free, {} are reserved", MilliCpu(*wanted))
+            }
+            Self::Memory { free, wanted } => {
+                write!(f, "{} of memory are free, {} are reserved", Bytes(*free), Bytes(*wanted))
+            }
+            Self::Generic { kind, free, wanted } => write!(f, "{free} of `{kind}` are free, {wanted} are reserved"),
+            Self::Attached(path) => write!(f, "{path} is not attached"),
+            Self::Port(protocol, port) => {
+                let protocol = match protocol {
+                    PortProtocol::Tcp => "tcp",
+                    PortProtocol::Udp => "udp",
+                    PortProtocol::Sctp => "sctp",
+                };
+                write!(f, "port {port}/{protocol} is taken by another copy")
+            }
+            Self::MaxPerDevice(most) => write!(f, "it has {most} copies of the service, the most that one may have"),
+            Self::Crowded => write!(f, "it has {MAX_REPLICAS_PER_DEVICE} copies, the most that one may have"),
+            Self::Failing => f.write_str("the service kept failing there a while ago"),
+            Self::Home(home) => write!(f, "the local volume is on {home}"),
+            Self::Taken => f.write_str("another copy of the replica is there"),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! A changed service is rolled: pulled everywhere before anything stops, then changed in batches, each healthy before the
+//! next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use outrigger_protocol::{LossPolicy, Moment, Order, Phase, PlacementId, UpdateFailure};
+
+use crate::device::Device;
+use crate::filter;
+use crate::note::span;
+use crate::plan::{Cause, Change, DropCause, Liveness, Reason, RollStep};
+use crate::reconcile::{Planner, replica};
+use crate::record::Stage;
+use crate::search::{self, Avoid};
+use crate::service::{Placement, Service};
+use crate::wish::Availability;
+
+type Copy<'a> = (PlacementId, &'a Placement);
+
+/// The copies of a replica, by what they are to a roll; the newest of each sort.
+#[derive(Default, Clone, Copy)]
+struct Sorted<'a> {
+    old: Option<Copy<'a>>,
+    prepared: Option<Copy<'a>>,
+    new: Option<Copy<'a>>,
+    stopping: bool,
+}
+
+/// How a changed copy does.
+enum Verdict {
+    /// It has been healthy for long enough.
+    Settled,
+    /// It may become so until then; none: an event will tell.
+    Open(Option<Moment>),
+    Failed(String),
+}
+
+impl<'a> Planner<'a> {
+    /// The next steps of a service's roll.
+    pub(crate) fn roll(&mut self, service: &'a Service) {
+        if service.removed {
+            return;
+        }
+        let touched: BTreeSet<u32> = self.changes.iter().filter_map(|change| number_of(change, service)).collect();
+        let slots: BTreeMap<u32, Sorted<'a>> = service
+            .slots
+            .keys()
+            .filter(|number| service.wants(**number))
+            .map(|&n| (n, self.sort(service, n)))
+            .collect();
+        self.drop_stale(service, &slots);
+        let (batch, failed) = self.judge_batch(service, &slots, &touched);
+        if service.roll.paused.is_some() || failed {
+            return;
+        }
+        let behind: Vec<(u32, Sorted<'a>)> =
+            slots.iter().filter(|(_, s)| s.old.is_some() && s.new.is_none()).map(|(n, s)| (*n, *s)).collect();
+        let prepared = self.prepare(service, &behind, &touched);
+        if !batch {
+            return;
+        }
+        if behind.is_empty() {
+            if slots.values().all(|s| s.old.is_none()) {
+                self.step(service, RollStep::Done);
+            }
+            return;
+        }
+        if prepared {
+            self.begin(service, &slots, &behind, &touched);
+        }
+    }
+
+    fn sort(&self, service: &Service, number: u32) -> Sorted<'a> {
+        let mut sorted = Sorted::default();
+        let Some(slot) = service.slots.get(&number) else { return sorted };
+        for id in &slot.copies {
+            let Some(copy) = self.fleet.placements.get(id) else { continue };
+            let present = copy.revision == service.revision;
+            match copy.stage {
+                Stage::Run if present => sorted.new = Some((*id, copy)),
+                Stage::Run => sorted.old = Some((*id, copy)),
+                Stage::Prepare => sorted.prepared = Some((*id, copy)),
+                Stage::Stop => sorted.stopping = true,
+            }
+        }
+        sorted
+    }
+
+    /// Prepared copies that nobody will start: of another content, beside a new one, or on a device that is gone.
+    fn drop_stale(&mut self, service: &'a Service, slots: &BTreeMap<u32, Sorted<'a>>) {
+        for sorted in slots.values() {
+            let Some((id, copy)) = sorted.prepared else { continue };
+            let open = self.fleet.devices.get(copy.device).is_some_and(|device| device.indexed.is_some());
+            let gone =
+                !open && self.fleet.safe.is_none() && sorted.old.is_some_and(|(_, old)| old.device != copy.device);
+            if copy.revision != service.revision || sorted.new.is_some() || gone {
+                self.drop_copy(service, id, copy, DropCause::Changed);
+            }
+        }
+    }
+
+    /// Looks at what has been changed so far. Says whether the batch is through, and whether the roll stops.
+    fn judge_batch(
+        &mut self,
+        service: &'a Service,
+        slots: &BTreeMap<u32, Sorted<'a>>,
+        touched: &BTreeSet<u32>,
+    ) -> (bool, bool) {
+        let mut open = 0;
+        let mut failed = None;
+        for (&number, &since) in &service.roll.batch {
+            let Some(sorted) = slots.get(&number) else {
+                self.step(service, RollStep::Settled(number));
+                continue;
+            };
+            let verdict = match (sorted.new, sorted.prepared) {
+                (Some((_, copy)), _) => self.verdict(service, copy, since),
+                (None, Some((id, copy))) if sorted.old.is_none() && !sorted.stopping && !touched.contains(&number) => {
+                    self.start(service, number, id, copy);
+                    Verdict::Open(None)
+                }
+                (None, _) => Verdict::Open(None),
+            };
+            match verdict {
+                Verdict::Settled => self.step(service, RollStep::Settled(number)),
+                Verdict::Open(again) => {
+                    open += 1;
+                    self.look_again(service, None, again);
+                }
+                Verdict::Failed(_) if service.content.spec.update.failure == UpdateFailure::Continue => {
+                    self.step(service, RollStep::Settled(number));
+                }
+                Verdict::Failed(why) => {
+                    open += 1;
+                    failed = failed.or(Some(format!("{}: {why}", replica(service, number))));
+                }
+            }
+        }
+        if let (Some(why), None) = (&failed, &service.roll.paused) {
+            self.step(service, RollStep::Pause(why.clone()));
+        }
+        let through = open == 0;
+        let delay = service.content.spec.update.delay;
+        if through && !service.roll.batch.is_empty() && !delay.is_zero() {
+            self.step(service, RollStep::Wait(self.now + delay));
+            self.look_again(service, None, Some(self.now + delay));
+            return (false, failed.is_some());
+        }
+        let wait = service.roll.not_before.filter(|at| *at > self.now);
+        self.look_again(service, None, wait);
+        (through && wait.is_none(), failed.is_some())
+    }
+
+    fn verdict(&self, service: &Service, copy: &Placement, since: Moment) -> Verdict {
+        if self.fleet.is_good(copy) {
+            let from = copy.running_since.unwrap_or(self.now).max(since);
+            let until = from + service.content.spec.update.monitor;
+            return if copy.is_completed() || self.now >= until {
+                Verdict::Settled
+            } else {
+                Verdict::Open(Some(until))
+            };
+        }
+        let seen = copy.seen.as_ref();
+        match seen.map(|seen| &seen.phase) {
+            Some(Phase::Failed { reason }) => return Verdict::Failed(reason.clone()),
+            Some(Phase::BackOff { reason, .. }) if copy.pulled => return Verdict::Failed(reason.clone()),
+            Some(Phase::Unhealthy) => return Verdict::Failed("its healthcheck fails".to_owned()),
+            Some(Phase::BackOff { .. } | Phase::Waiting | Phase::Pulling { .. } | Phase::Prepared) | None => (),
+            Some(Phase::Starting | Phase::Running | Phase::Completed | Phase::Stopping | Phase::LeaseOver) => (),
+        }
+        let believed = self.fleet.devices.get(copy.device).is_some_and(Device::is_believed);
+        if !copy.pulled || !believed {
+            return Verdict::Open(None);
+        }
+        let deadline = since.max(copy.placed_at) + self.fleet.policy.start_deadline;
+        if self.now >= deadline {
+            let limit = span(self.fleet.policy.start_deadline);
+            return Verdict::Failed(format!("it did not become healthy within {limit}"));
+        }
+        Verdict::Open(Some(deadline))
+    }
+
+    /// Has the image pulled where the successors will run. Says whether all of it is there.
+    fn prepare(&mut self, service: &'a Service, behind: &[(u32, Sorted<'a>)], touched: &BTreeSet<u32>) -> bool {
+        let mut all = true;
+        for (number, sorted) in behind {
+            if touched.contains(number) {
+                all = false;
+                continue;
+            }
+            match (sorted.prepared, sorted.old) {
+                (Some((_, copy)), _) if copy.revision == service.revision => {
+                    let up = self.fleet.devices.get(copy.device).is_some_and(Device::is_open);
+                    all &= copy.pulled || !up;
+                }
+                (_, Some((_, old))) => {
+                    // One that fits nowhere does not hold up the others.
+                    if self.prepare_one(service, *number, old) {
+                        all = false;
+                    }
+                }
+                (_, None) => (),
+            }
+        }
+        all
+    }
+
+    fn prepare_one(&mut self, service: &'a Service, number: u32, old: &'a Placement) -> bool {
+        let cause = Cause::Changed;
+        let stop_first = service.content.spec.update.order == Order::StopFirst;
+        let query = self.query(service, &service.content, &[], None, Avoid::IfPossible);
+        if self.stays_there(service, old, stop_first) {
+            let score = search::score(&self.scratch, &query, old.device);
+            // Stopped first, the old copy makes room for the new one, which is not counted twice meanwhile.
+            if !stop_first {
+                self.scratch.give(&service.content, old.device);
+            }
+            self.place(service, number, old.device, (service.revision, Stage::Prepare), Reason { cause, score });
+            return true;
+        }
+        let home = service.home(number);
+        let only = home.and_then(|home| self.fleet.devices.find(home));
+        let barred = [old.device];
+        let query = self.query(service, &service.content, &barred, only, Avoid::IfPossible);
+        let pinned = service.is_global() || service.content.spec.loss == LossPolicy::Wait;
+        let found = if pinned || home.is_some() && (only.is_none() || only == Some(old.device)) {
+            None
+        } else {
+            search::best(&self.scratch, &query)
+        };
+        let Some((ix, score)) = found else { return false };
+        self.scratch.give(&service.content, ix);
+        self.place(service, number, ix, (service.revision, Stage::Prepare), Reason { cause, score });
+        true
+    }
+
+    /// Whether the successor of a copy can have the same device.
+    fn stays_there(&self, service: &'a Service, old: &Placement, stop_first: bool) -> bool {
+        let Some(device) = self.fleet.devices.get(old.device) else { return false };
+        let content = service.content.as_ref();
+        let copies = self.scratch.copies(service, old.device);
+        let room = if stop_first && old.counted {
+            let using = self.scratch.without(old.device, &old.content.need);
+            using.is_some_and(|using| filter::fits(device, &using, content, copies.saturating_sub(1)).is_ok())
+        } else {
+            let using = self.scratch.using(old.device);
+            using.is_some_and(|using| filter::fits(device, using, content, copies).is_ok())
+        };
+        let platforms = self.fleet.platforms_of(&content.spec);
+        room && stays_open(device) && filter::suits(device, content, platforms).is_ok()
+    }
+
+    /// The next batch: those that do not run anyway, then as many as may be missing at once, by number.
+    fn begin(
+        &mut self,
+        service: &'a Service,
+        slots: &BTreeMap<u32, Sorted<'a>>,
+        behind: &[(u32, Sorted<'a>)],
+        touched: &BTreeSet<u32>,
+    ) {
+        let update = &service.content.spec.update;
+        let most = if update.parallelism == 0 { usize::MAX } else { update.parallelism as usize };
+        // What is not there for other reasons counts against what the roll itself may take away.
+        let missing = slots.values().filter(|s| s.new.is_some_and(|(_, new)| self.is_on_its_way(new))).count();
+        let may = if update.order == Order::StopFirst { most.saturating_sub(missing) } else { most };
+        let ready =
+            |s: &Sorted<'_>| s.prepared.is_some_and(|(_, copy)| copy.revision == service.revision && copy.pulled);
+        let works = |s: &Sorted<'_>| s.old.is_some_and(|(_, old)| self.fleet.is_good(old));
+        let candidates = || behind.iter().filter(|(n, s)| ready(s) && !touched.contains(n));
+        let idle = candidates().filter(|(_, s)| !works(s)).take(most);
+        let mut batch: Vec<(u32, Sorted<'a>)> = idle.copied().collect();
+        let room = may.saturating_sub(batch.len());
+        batch.extend(candidates().filter(|(_, s)| works(s)).take(room).copied());
+        if batch.is_empty() {
+            return;
+        }
+        self.step(service, RollStep::Begin(batch.iter().map(|(number, _)| *number).collect()));
+        for (number, sorted) in batch {
+            let (Some((id, copy)), Some((old_id, old))) = (sorted.prepared, sorted.old) else { continue };
+            if update.order == Order::StopFirst || service.is_exclusive() {
+                self.drop_copy(service, old_id, old, DropCause::Changed);
+                // What must never run twice is started elsewhere only when it has surely stopped here.
+                if service.is_exclusive() && old.device != copy.device {
+                    continue;
+                }
+            }
+            self.start(service, number, id, copy);
+        }
+    }
+
+    fn start(&mut self, service: &'a Service, number: u32, id: PlacementId, copy: &'a Placement) {
+        if !copy.counted {
+            self.scratch.give(&copy.content, copy.device);
+        }
+        self.changes.push(Change::Run { placement: id, replica: replica(service, number) });
+    }
+
+    fn is_on_its_way(&self, copy: &Placement) -> bool {
+        let up = self.fleet.devices.get(copy.device).is_some_and(Device::is_believed);
+        up && !self.fleet.is_good(copy)
+    }
+
+    fn step(&mut self, service: &Service, step: RollStep) {
+        self.changes.push(Change::Roll { service: service.name.clone(), step });
+    }
+}
+
+/// Whether a device may be given the successor of what it has: a cordoned one keeps what it has, and changes it too.
+fn stays_open(device: &Device) -> bool {
+    device.liveness == Liveness::Up && device.availability != Availability::Drain && device.engine_away_at.is_none()
+}
+
+/// Replicas about which this plan has already decided something wait for the next one.
+fn number_of(change: &Change, service: &Service) -> Option<u32> {
+    let replica = match change {
+        Change::Place { replica, .. } | Change::Run { replica, .. } | Change::Drop { replica, .. } => replica,
+        Change::Stopped { replica, .. } => replica,
+        Change::Liveness { .. } | Change::SafeMode { .. } | Change::Pending { .. } => return None,
+        Change::Roll { .. } | Change::Avoid { .. } => return None,
+    };
+    (replica.service == service.name).then_some(replica.number)
+}

@@ -1,0 +1,150 @@
+//! A service, its replicas and their copies as the hub knows them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use outrigger_protocol::{
+    DeviceName, Generation, LossPolicy, Mode, Moment, Observed, Phase, PlacementId, Revision, ServiceRef, ServiceSpec,
+    Usage, VolumeMove,
+};
+
+use crate::need::Need;
+use crate::plan::{Reason, Waiting};
+use crate::record::Stage;
+use crate::table::{DeviceIx, NumberMap, ServiceIx};
+
+/// What the copies of one revision are made from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Content {
+    pub spec: ServiceSpec,
+    pub need: Need,
+}
+
+/// A service as the hub knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    pub name: ServiceRef,
+    pub contents: BTreeMap<Revision, Arc<Content>>,
+    /// The present one's content.
+    pub content: Arc<Content>,
+    pub revision: Revision,
+    pub newest: Revision,
+    pub released: bool,
+    pub removed: bool,
+    pub homes: BTreeMap<u32, DeviceName>,
+    pub slots: BTreeMap<u32, Slot>,
+    /// Counted copies on each device.
+    pub on: NumberMap<DeviceIx, u32>,
+    /// Replicas of which a copy runs and is healthy.
+    pub good: u32,
+    /// Replicas that wait.
+    pub waiting: u32,
+    pub roll: Roll,
+    /// Where it kept failing, and until when that is avoided.
+    pub avoid: BTreeMap<DeviceIx, Moment>,
+}
+
+/// A replica.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Slot {
+    /// Its copies, the newest last.
+    pub copies: Vec<PlacementId>,
+    pub waiting: Option<Waiting>,
+    pub good: bool,
+    /// When it was moved because it kept failing, within the last hour.
+    pub moved_at: Vec<Moment>,
+}
+
+/// A change of a service under way.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Roll {
+    /// Whether some copies may have another content than the present one.
+    pub active: bool,
+    /// Replicas being changed, each since when.
+    pub batch: BTreeMap<u32, Moment>,
+    pub paused: Option<String>,
+    pub not_before: Option<Moment>,
+}
+
+/// A placed copy.
+#[derive(Debug, Clone)]
+pub(crate) struct Placement {
+    pub service: ServiceIx,
+    pub number: u32,
+    pub device: DeviceIx,
+    pub revision: Revision,
+    pub content: Arc<Content>,
+    pub stage: Stage,
+    /// Whether it is counted in what its device has reserved. A prepared successor on the same device is not: it takes
+    /// over what its predecessor has.
+    pub counted: bool,
+    pub reason: Reason,
+    pub placed_at: Moment,
+    /// Generation of its device's assignment that no longer has it, once it is to stop.
+    pub stopped_by: Option<Generation>,
+    pub seen: Option<Box<Observed>>,
+    pub seen_at: Moment,
+    /// Since when it has been running and healthy without a break.
+    pub running_since: Option<Moment>,
+    /// Whether its image was there when it was seen.
+    pub pulled: bool,
+    pub usage: Option<Usage>,
+}
+
+impl Content {
+    pub(crate) fn new(spec: ServiceSpec) -> Arc<Self> {
+        let need = Need::of(&spec);
+        Arc::new(Self { spec, need })
+    }
+}
+
+impl Service {
+    pub(crate) fn is_global(&self) -> bool {
+        self.content.spec.mode == Mode::Global
+    }
+
+    pub(crate) fn is_exclusive(&self) -> bool {
+        matches!(self.content.spec.loss, LossPolicy::Exclusive { .. })
+    }
+
+    /// Whether a replica of this number is wanted; of a global service that is up to its device.
+    pub(crate) fn wants(&self, number: u32) -> bool {
+        !self.removed
+            && match self.content.spec.mode {
+                Mode::Replicated(replicas) => (1..=replicas).contains(&number),
+                Mode::Global => true,
+            }
+    }
+
+    /// How many replicas there are to be.
+    pub(crate) fn wanted(&self) -> u32 {
+        match self.content.spec.mode {
+            _ if self.removed => 0,
+            Mode::Replicated(replicas) => replicas,
+            Mode::Global => u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The device that a replica must stay on because its data are there.
+    pub(crate) fn home(&self, number: u32) -> Option<&DeviceName> {
+        let pinned = self.content.need.local_volume && self.content.spec.volume_move == VolumeMove::Stay;
+        self.homes.get(&number).filter(|_| pinned)
+    }
+}
+
+impl Placement {
+    /// The phase that its device saw last.
+    pub(crate) fn phase(&self) -> Option<&Phase> {
+        self.seen.as_ref().map(|seen| &seen.phase)
+    }
+
+    /// Whether it did its work when it was seen last.
+    pub(crate) fn is_seen_working(&self) -> bool {
+        self.stage == Stage::Run && matches!(self.phase(), Some(Phase::Running | Phase::Completed))
+    }
+
+    /// Whether it has ended as it should.
+    pub(crate) fn is_completed(&self) -> bool {
+        matches!(self.phase(), Some(Phase::Completed))
+    }
+}
