@@ -13,6 +13,8 @@ use crate::dotenv;
 
 /// Where Docker Compose looks, in this order.
 const DEFAULT_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+/// What a Compose file without a name of its own is called.
+const STDIN: &str = "standard input";
 /// A file of a Compose project is a few kilobytes; this keeps a wrong path from sending a disk image.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -69,7 +71,8 @@ impl Project {
         let given: BTreeMap<String, String> = args.variables.iter().cloned().collect();
         let dotenv = read_dotenv(args.env_file.as_deref(), &folder, &given, environment)?;
         let variables = Variables { given, environment, dotenv };
-        let main = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let main = if from_stdin { Path::new(STDIN) } else { path.as_path() };
+        let main = main.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let name =
             args.name.clone().or_else(|| variables.value("COMPOSE_PROJECT_NAME")).filter(|name| !name.is_empty());
         let shown_folder = match folder.to_string_lossy() {
@@ -188,7 +191,7 @@ fn read_text(path: &Path) -> Result<String, Failure> {
 }
 
 fn read_stdin() -> Result<String, Failure> {
-    let failed = |reason: String| Failure::Read { path: "standard input".into(), reason };
+    let failed = |reason: String| Failure::Read { path: STDIN.into(), reason };
     let mut text = Vec::new();
     io::stdin().take(MAX_FILE_BYTES + 1).read_to_end(&mut text).map_err(|error| failed(error.kind().to_string()))?;
     checked_text(text).map_err(failed)

@@ -169,6 +169,22 @@ fn a_file_that_cannot_be_used_ends_with_6_and_shows_where() {
 }
 
 #[test]
+fn a_name_that_cannot_be_is_not_replaced_by_that_of_the_folder() {
+    let bad = json!({"diagnostics": [{
+        "severity": "error", "file": "standard input", "line": 1, "column": 7, "path": "name", "message": "no name"
+    }]});
+    let refused = problem(422, "compose", "standard input has an error", &bad);
+    let hub = FakeHub::with(vec![("POST /v1/compose/check", vec![refused])]);
+    let mut command = hub.command(&["deploy", "-f", "-"]);
+    let folder = project();
+    let input = std::fs::File::open(folder.path().join("shop/compose.yaml")).unwrap();
+    command.stdin(input).current_dir(folder.path().join("shop"));
+    let ran = run(command);
+    assert_eq!((ran.code, hub.lines().len()), (6, 1), "{ran:?}");
+    assert!(ran.stderr.contains(" --> standard input:1:7  (name)"), "{ran:?}");
+}
+
+#[test]
 fn a_compose_file_that_is_not_there_is_told_by_name() {
     let hub = FakeHub::with(vec![]);
     let ran = hub.run(&["deploy", "-f", "/nowhere/compose.yaml"]);

@@ -1,6 +1,6 @@
 //! `compose check`, and the way of a Compose file to the hub that `deploy` goes too.
 
-use outrigger_api::{ApplyRequest, CheckResponse, Diagnostic, ProblemKind};
+use outrigger_api::{ApplyRequest, CheckResponse, Diagnostic, Problem, ProblemKind};
 
 use crate::args::{ComposeFile, Format};
 use crate::compose_input::Project;
@@ -35,6 +35,10 @@ pub(crate) fn stack_name(client: &Client, project: &mut Project, out: &mut Outpu
     let asked = supply_until_answered(project, out, |request| client.check_compose(None, request));
     match (asked, project.folder_name()) {
         (Ok(answer), _) => Ok(answer.stack),
+        (Err(Failure::Refused(problem)), _) if problem.diagnostics.iter().any(|found| found.path == "name") => {
+            refused(&problem, project, out)?;
+            Err(Failure::Refused(problem))
+        }
         (Err(Failure::Refused(problem)), Some(folder)) if problem.kind == ProblemKind::Compose => Ok(folder),
         (Err(Failure::Refused(problem)), None) if problem.kind == ProblemKind::Compose => Err(Failure::Usage {
             message: "neither the Compose file nor its folder gives the stack a name".into(),
@@ -52,12 +56,15 @@ pub(crate) fn supplying<T>(
 ) -> Result<T, Failure> {
     let answer = supply_until_answered(project, out, send);
     if let Err(Failure::Refused(problem)) = &answer {
-        findings(&problem.diagnostics, project, out);
-        if out.format() == Format::Json {
-            out.json(problem)?;
-        }
+        refused(problem, project, out)?;
     }
     answer
+}
+
+/// Shows why a file cannot be used; programs get the whole problem, as its findings are the answer.
+fn refused(problem: &Problem, project: &Project, out: &mut Output) -> Result<(), Failure> {
+    findings(&problem.diagnostics, project, out);
+    if out.format() == Format::Json { out.json(problem) } else { Ok(()) }
 }
 
 fn supply_until_answered<T>(
