@@ -1,0 +1,238 @@
+//! A device that does at once whatever it is told, without any container.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use outrigger_protocol::{
+    Answer, AnswerBody, Arch, Ask, Assignment, BootId, Bye, ByeReason, Bytes, CgroupVersion, Channel, DeviceName,
+    DownMessage, Engine, EngineKind, EngineState, Facts, Goal, Hello, Load, LogChunk, LogStream, MemoryLimits,
+    MilliCpu, Observed, Permille, Phase, Report, RequestId, SessionNumber, Status, Throttling, Topic, UpMessage,
+    decode_down, encode_up,
+};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, LastWill};
+use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
+use tokio::task::JoinHandle;
+
+const SESSION: SessionNumber = SessionNumber(1000);
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// What the test looks at.
+#[derive(Debug, Default)]
+struct Seen {
+    assignment: Option<Assignment>,
+    cancelled: Vec<RequestId>,
+    following: Vec<RequestId>,
+}
+
+pub struct Device {
+    task: JoinHandle<()>,
+    client: AsyncClient,
+    name: DeviceName,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Device {
+    pub fn connect(name: &str, broker: SocketAddr) -> Self {
+        let name: DeviceName = name.parse().unwrap();
+        let mut options = MqttOptions::new(name.to_string(), broker.ip().to_string(), broker.port());
+        options.set_keep_alive(Duration::from_secs(30)).set_clean_start(true);
+        options.set_last_will(LastWill::new(
+            Topic::new(&name, Channel::Bye).to_string(),
+            encode_up(&UpMessage::Bye(Bye { session: SESSION, reason: ByeReason::Lost })).unwrap(),
+            QoS::AtLeastOnce,
+            false,
+            None,
+        ));
+        let (client, mut events) = AsyncClient::new(options, 256);
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let inside = Inside { name: name.clone(), client: client.clone(), seen: Arc::clone(&seen) };
+        let task = tokio::spawn(async move {
+            let mut heartbeat = tokio::time::interval(HEARTBEAT);
+            let mut sequence = 0;
+            loop {
+                tokio::select! {
+                    event = events.poll() => match event {
+                        Ok(Event::Incoming(Incoming::ConnAck(_))) => inside.greet(),
+                        Ok(Event::Incoming(Incoming::Publish(publish))) => {
+                            let topic: Topic = std::str::from_utf8(&publish.topic).unwrap().parse().unwrap();
+                            if !publish.payload.is_empty() {
+                                inside.told(decode_down(topic.channel, &publish.payload).unwrap());
+                            }
+                        }
+                        Ok(_) => (),
+                        Err(_) => return,
+                    },
+                    _ = heartbeat.tick() => {
+                        sequence += 1;
+                        let report = Report { session: SESSION, sequence, load: Some(load()), usage: vec![] };
+                        inside.say(&UpMessage::Report(report));
+                    }
+                }
+            }
+        });
+        Self { task, client, name, seen }
+    }
+
+    /// The images that it is to run, one for each replica.
+    pub fn images(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        let Some(assignment) = &seen.assignment else { return vec![] };
+        let running = assignment.replicas.iter().filter(|assigned| assigned.goal == Goal::Run);
+        running.map(|assigned| assignment.spec_of(assigned).unwrap().image.clone()).collect()
+    }
+
+    /// Questions that nobody waits for any more, as the hub said.
+    pub fn cancelled(&self) -> usize {
+        self.seen.lock().unwrap().cancelled.len()
+    }
+
+    /// Writes a line into every output that is followed.
+    pub fn write(&self, sequence: u32, text: &str) {
+        let seen = self.seen.lock().unwrap();
+        for request in &seen.following {
+            let chunk = LogChunk { stream: LogStream::Stderr, bytes: text.as_bytes().to_vec() };
+            let answer = Answer { request: *request, sequence, body: AnswerBody::Logs(vec![chunk]) };
+            publish(&self.client, &self.name, &UpMessage::Answer(answer));
+        }
+    }
+
+    pub fn is_followed(&self) -> bool {
+        !self.seen.lock().unwrap().following.is_empty()
+    }
+
+    /// Its power is cut.
+    pub fn cut(self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Inside {
+    name: DeviceName,
+    client: AsyncClient,
+    seen: Arc<Mutex<Seen>>,
+}
+
+fn publish(client: &AsyncClient, device: &DeviceName, message: &UpMessage) {
+    let topic = Topic::new(device, message.channel()).to_string();
+    client.try_publish(topic, QoS::AtLeastOnce, false, encode_up(message).unwrap()).unwrap();
+}
+
+impl Inside {
+    fn say(&self, message: &UpMessage) {
+        publish(&self.client, &self.name, message);
+    }
+
+    fn greet(&self) {
+        let filters =
+            Channel::DOWN.map(|channel| Filter::new(Topic::new(&self.name, channel).to_string(), QoS::AtLeastOnce));
+        self.client.try_subscribe_many(filters).unwrap();
+        self.introduce();
+    }
+
+    fn introduce(&self) {
+        self.say(&UpMessage::Hello(Box::new(Hello {
+            boot: BootId(7),
+            session: SESSION,
+            machine: u128::from(self.name.as_str().bytes().map(u32::from).sum::<u32>()),
+            held: None,
+            unix_ms: 0,
+            heartbeat_ms: 500,
+            facts: facts(),
+        })));
+        self.report_status();
+    }
+
+    fn told(&self, message: DownMessage) {
+        match message {
+            DownMessage::Want(assignment) => {
+                self.seen.lock().unwrap().assignment = Some(assignment);
+                self.report_status();
+            }
+            DownMessage::Ask(Ask::Hello) => self.introduce(),
+            DownMessage::Ask(Ask::Logs(request, asked)) => self.answer(request, asked.follow),
+            DownMessage::Ask(Ask::Cancel(request)) => self.seen.lock().unwrap().cancelled.push(request),
+            DownMessage::Ask(Ask::Taken(..)) | DownMessage::Lease(_) => (),
+        }
+    }
+
+    fn answer(&self, request: RequestId, follow: bool) {
+        let chunk = |stream, bytes: &[u8]| LogChunk { stream, bytes: bytes.to_vec() };
+        let chunks = vec![
+            chunk(LogStream::Stdout, b"first\nsec"),
+            chunk(LogStream::Stderr, b"oops\n"),
+            chunk(LogStream::Stdout, b"ond\n"),
+        ];
+        self.say(&UpMessage::Answer(Answer { request, sequence: 0, body: AnswerBody::Logs(chunks) }));
+        if follow {
+            self.seen.lock().unwrap().following.push(request);
+        } else {
+            self.say(&UpMessage::Answer(Answer { request, sequence: 1, body: AnswerBody::End }));
+        }
+    }
+
+    fn report_status(&self) {
+        let seen = self.seen.lock().unwrap();
+        let held = seen.assignment.as_ref();
+        let replicas = held.iter().flat_map(|held| &held.replicas).map(|assigned| Observed {
+            placement: assigned.placement,
+            replica: assigned.replica.clone(),
+            phase: match assigned.goal {
+                Goal::Run => Phase::Running,
+                Goal::Prepare => Phase::Prepared,
+            },
+            restarts: 0,
+            since_s: 0,
+            last_exit: None,
+            container: "0123456789ab".into(),
+            digest: String::new(),
+            ports: vec![],
+        });
+        let status = Status {
+            session: SESSION,
+            held: held.map(|held| held.stamp),
+            engine: EngineState::Up,
+            replicas: replicas.collect(),
+            images: vec![],
+        };
+        self.say(&UpMessage::Status(status));
+    }
+}
+
+fn load() -> Load {
+    Load {
+        cpu: Permille::new(250),
+        memory: Permille::new(500),
+        temperature: Some(481),
+        throttling: Throttling::default(),
+        ..Load::default()
+    }
+}
+
+fn facts() -> Facts {
+    Facts {
+        agent: "0.1.0".into(),
+        arch: Arch::Arm64,
+        also_runs: vec![],
+        os: "Debian GNU/Linux 12 (bookworm)".into(),
+        kernel: "6.12.1".into(),
+        board: None,
+        cpu: MilliCpu(4000),
+        memory: Bytes(4 << 30),
+        engine: Some(Engine { kind: EngineKind::Memory, version: "1".into() }),
+        cgroup: CgroupVersion::V2,
+        memory_limits: MemoryLimits::Work,
+        labels: vec![],
+        generic: vec![],
+        devices: vec![],
+        root_on_flash: false,
+        address: None,
+    }
+}
