@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn the_lines_that_people_write_are_understood() {
         let text = "\u{feff}# top\r\nPLAIN=a b # comment\r\nURL=http://x/#top\nexport SHELL_LIKE = yes\nEMPTY=\nSINGLE='$a # b'\n\
-                    DOUBLE=\"x\\ty\\$HOST ${HOST}\" # c\nMULTI=\"one\ntwo\"\nAFTER=${PLAIN}-$HOST\nHOST\nGONE\nYAML: like\n";
+                    DOUBLE=\"x\\ty\\$HOST ${HOST}\" # c\nQUOTE=\"a \\\" b\"\nMULTI=\"one\ntwo\"\nAFTER=${PLAIN}-$HOST\nHOST\nGONE\nYAML: like\n";
         let (found, problems) = read_text(text, Format::Compose);
         let expected = [
             ("AFTER", "a b-pi"),
@@ -210,6 +210,7 @@ mod tests {
             ("HOST", "pi"),
             ("MULTI", "one\ntwo"),
             ("PLAIN", "a b"),
+            ("QUOTE", "a \" b"),
             ("SHELL_LIKE", "yes"),
             ("SINGLE", "$a # b"),
             ("URL", "http://x/#top"),

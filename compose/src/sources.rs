@@ -54,6 +54,8 @@ impl Sources {
 /// assert_eq!(resolve("compose.yaml", "./app.env"), "app.env");
 /// assert_eq!(resolve("/srv/shop/compose.yaml", "../common/base.yaml"), "/srv/common/base.yaml");
 /// assert_eq!(resolve("shop/compose.yaml", "/etc/app.env"), "/etc/app.env");
+/// assert_eq!(resolve("/compose.yaml", "../../app.env"), "/app.env");
+/// assert_eq!(resolve("shop/compose.yaml", "../../app.env"), "../app.env");
 /// ```
 #[must_use]
 pub fn resolve(base: &str, path: &str) -> String {

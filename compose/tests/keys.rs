@@ -16,7 +16,8 @@ fn service(keys: &str) -> ServiceSpec {
     let text = format!(
         "name: s\nservices:\n  web:\n    image: x\n{indented}  db: {{ image: y }}\n  other-1: {{ image: y }}\n\
          volumes: {{ data: , shared: {{ external: true }}, nfs: {{ driver: local, driver_opts: {{ type: nfs }} }}, \
-         named: {{ name: its-own }}, outside: {{ external: {{ name: older }} }} }}\n"
+         named: {{ name: its-own }}, outside: {{ external: {{ name: older }} }}, \
+         both: {{ external: true, name: real }} }}\n"
     );
     let mut sources = Sources::of("compose.yaml", &text);
     sources.files.insert("a.env".to_owned(), "A=1\nB=1\n".to_owned());
@@ -71,6 +72,7 @@ fn environment_is_a_list_or_a_mapping_over_files() {
     assert_eq!(container("env_file: [a.env, ./b.env]").environment, pairs(&[("A", "1"), ("B", "2")]));
     let long = "env_file:\n  - path: a.env\n  - { path: none.env, required: false }\n  - { path: b.env, format: raw }";
     assert_eq!(container(long).environment, pairs(&[("A", "1"), ("B", "'2'")]));
+    assert_eq!(container("env_file: a.env\nenvironment: [A]").environment, pairs(&[("B", "1")]));
     assert_eq!(container("env_file: a.env\nenvironment: { A: 3 }").environment, pairs(&[("A", "3"), ("B", "1")]));
 }
 
@@ -115,6 +117,7 @@ fn volumes_are_short_or_long() {
     assert_eq!(mounts("volumes: ['shared:/d:ro']"), [mount(volume("shared"), "/d", true)]);
     assert_eq!(mounts("volumes: ['named:/d:rw,cached']"), [mount(volume("its-own"), "/d", false)]);
     assert_eq!(mounts("volumes: ['outside:/d']"), [mount(volume("older"), "/d", false)]);
+    assert_eq!(mounts("volumes: ['both:/d']"), [mount(volume("real"), "/d", false)]);
     assert_eq!(mounts("volumes: [/cache]"), [mount(MountKind::Anonymous, "/cache", false)]);
     let bind = |create| MountKind::Bind { source: "/srv".to_owned(), create };
     assert_eq!(mounts("volumes: ['/srv:/d:ro']"), [mount(bind(true), "/d", true)]);
@@ -396,6 +399,18 @@ fn the_variable_of_compose_names_the_stack_and_tells_its_name() {
     sources.files.insert(".env".to_owned(), "COMPOSE_PROJECT_NAME=c".to_owned());
     assert_eq!(named(&sources, None), both("c"));
     assert_eq!(named(&sources, Some("b")), both("b"));
+    sources.variables.insert("COMPOSE_PROJECT_NAME".to_owned(), "d".to_owned());
+    assert_eq!(named(&sources, None), both("d"));
+}
+
+#[test]
+fn the_callers_variables_win_over_the_file_beside() {
+    let mut sources = Sources::of("c.yaml", "name: a\nservices: { w: { image: 'x:$TAG' } }\n");
+    let image = |sources: &Sources| load(None, sources).stack.unwrap().services[0].container.image.clone();
+    sources.files.insert(".env".to_owned(), "TAG=1".to_owned());
+    assert_eq!(image(&sources), "x:1");
+    sources.variables.insert("TAG".to_owned(), "2".to_owned());
+    assert_eq!(image(&sources), "x:2");
 }
 
 #[test]

@@ -229,7 +229,7 @@ impl Builder {
                 for (source, merged) in merges {
                     let bad = merge(&source, &mut entries, &mut seen);
                     self.faults.extend(bad.map(|mark| fault(mark, "`<<` takes a mapping or a list of mappings")));
-                    self.spend(merged, mark)?;
+                    // What is merged was paid for where it stands, as a value or as an alias.
                     weight.add(merged);
                 }
                 Value::Map(entries.into())
