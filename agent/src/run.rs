@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::{Action, ActionId, Core, Effect, ImageKey, Input, Outcome, Settings, Success};
 use crate::engine::{Description, Engine, EngineError, EngineEvent, PullProgress};
+use crate::lease_file::LeaseFile;
 use crate::logs;
 use crate::mqtt::{self, MqttEvent, SendError, Sender, Target};
 use crate::probe::{self, OwnFacts, Root, Sampler, UsageSampler};
@@ -75,7 +76,8 @@ pub async fn run<E: Engine>(
         device: config.device.clone(),
         heartbeat: config.heartbeat,
     };
-    let core = Core::new(settings, facts, state.held());
+    let lease_file = LeaseFile::of(config.device.as_str(), &config.state_dir, settings.boot);
+    let core = Core::new(settings, facts, state.held()).with_lease(lease_file.read());
     let target = Target { device: config.device.clone(), host: config.hub.host.clone(), port: config.hub.port };
     let (mqtt_events, mqtt) = mpsc::channel(MQTT_INBOX);
     let (engine_events, engine_inbox) = mpsc::channel(ENGINE_INBOX);
@@ -89,6 +91,7 @@ pub async fn run<E: Engine>(
     let shell = Shell {
         clock,
         core,
+        lease_file,
         engine,
         own,
         sampler: Sampler::new(&root, disk),
@@ -171,6 +174,7 @@ struct Answering {
 struct Shell<E> {
     clock: Clock,
     core: Core,
+    lease_file: LeaseFile,
     engine: Arc<E>,
     own: OwnFacts,
     sampler: Sampler,
@@ -293,6 +297,7 @@ impl<E: Engine> Shell<E> {
                 inputs.extend(self.carry_out(effect));
             }
         }
+        self.lease_file.keep(self.core.renewed_at());
     }
 
     /// Carries out an effect; returns what the core must know of it at once.

@@ -183,7 +183,7 @@ fn decode(bytes: &[u8]) -> Option<Assignment> {
 }
 
 /// CRC-32 as in IEEE 802.3. Bit by bit: it reads a few kilobytes once per change of the assignment.
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
     !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
 }

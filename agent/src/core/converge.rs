@@ -25,9 +25,8 @@ pub const MAX_PULLS: usize = 3;
 pub const MAX_CHECKS: usize = 8;
 /// Time within which the engine's own word about a container that it has started or stopped is expected.
 pub const UNSEEN_FOR: Duration = Duration::from_secs(2);
-/// Time to end for an exclusive container that nothing is known about: the agent has just started, and the hub may
-/// already count the lease as over.
-const ORPHAN_GRACE: Duration = Duration::from_secs(2);
+/// Time to end for a container whose specification is not known any more. Docker's own.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// What bounds the decisions besides what is wanted and what is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +97,17 @@ pub fn lease_due(one: &WantedReplica, bounds: &Bounds) -> Option<Moment> {
     term(one, bounds).flatten().map(|term| term.stop_at)
 }
 
+/// What holds a running container on this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// Nothing: it runs until it is not wanted.
+    Free,
+    /// A lease.
+    Until(Term),
+    /// It needs a lease, and none is known.
+    Over,
+}
+
 /// One look at everything; collects actions while it counts what is under way.
 struct Pass<'a> {
     wanted: &'a Wanted,
@@ -145,7 +155,8 @@ impl<'a> Pass<'a> {
     }
 
     fn may_stop(&self, placement: PlacementId) -> bool {
-        self.track(placement).is_none_or(|track| track.stop_retry_at <= self.now)
+        // What the engine says it has stopped is not stopped again before it has been looked at.
+        self.track(placement).is_none_or(|track| track.stop_retry_at <= self.now && track.unseen.is_none())
     }
 
     /// Stops exclusive replicas in time. Comes before everything, is held back by no limit, and does not wait for a start
@@ -161,16 +172,46 @@ impl<'a> Pass<'a> {
             if is_being_stopped || !self.may_stop(placement) {
                 continue;
             }
-            let one = self.wanted.replicas.get(&placement);
-            let grace = match one.map(|one| (one, term(one, self.bounds))) {
-                Some((_, None)) => continue,
-                Some((_, Some(Some(term)))) if self.now < term.stop_at => continue,
-                Some((one, Some(Some(term)))) => term.grace(self.now, one.spec.stop_grace),
-                Some((one, Some(None))) => one.spec.stop_grace.min(ORPHAN_GRACE),
-                None if container.loss == LossLabel::Exclusive => ORPHAN_GRACE,
-                None => continue,
-            };
-            self.act(Action::Stop(placement, container.id.clone(), grace));
+            match self.hold_of(container) {
+                Hold::Free => continue,
+                Hold::Until(term) if self.now < term.stop_at => continue,
+                Hold::Until(_) | Hold::Over => {
+                    let stop = Action::Stop(placement, container.id.clone(), self.grace_of(container));
+                    self.act(stop);
+                }
+            }
+        }
+    }
+
+    /// What holds a running container here. One that is not wanted any more is held as its last assignment had it.
+    fn hold_of(&self, container: &Container) -> Hold {
+        let track = self.track(container.placement);
+        let wanted = self.wanted.replicas.get(&container.placement);
+        let loss = wanted.map(|one| one.loss).or(track.and_then(|track| track.loss));
+        match (loss, self.bounds.renewed_at) {
+            (Some(LossPolicy::Available | LossPolicy::Wait), _) => Hold::Free,
+            (Some(LossPolicy::Exclusive { lease }), Some(renewed_at)) => {
+                Hold::Until(Term::new(renewed_at, lease, self.wished_grace(container)))
+            }
+            (Some(LossPolicy::Exclusive { .. }), None) => Hold::Over,
+            (None, _) if container.loss == LossLabel::Exclusive => Hold::Over,
+            (None, _) => Hold::Free,
+        }
+    }
+
+    fn wished_grace(&self, container: &Container) -> Duration {
+        let wanted = self.wanted.replicas.get(&container.placement).map(|one| one.spec.stop_grace);
+        wanted.or(self.track(container.placement).and_then(|track| track.grace)).unwrap_or(DEFAULT_GRACE)
+    }
+
+    /// The time that a container has to end by itself, if it is stopped now.
+    fn grace_of(&self, container: &Container) -> Duration {
+        let wished = self.wished_grace(container);
+        match self.hold_of(container) {
+            Hold::Free => wished,
+            Hold::Until(term) => term.grace(self.now, wished),
+            // The hub may have started another already.
+            Hold::Over => Duration::ZERO,
         }
     }
 
@@ -191,8 +232,8 @@ impl<'a> Pass<'a> {
             }
             self.stops += 1;
             if container.state.is_running() {
-                let grace = self.track(placement).and_then(|track| track.grace).unwrap_or(DEFAULT_GRACE);
-                self.act(Action::Stop(placement, container.id.clone(), grace));
+                let stop = Action::Stop(placement, container.id.clone(), self.grace_of(container));
+                self.act(stop);
             } else {
                 self.act(Action::Remove(placement, container.id.clone()));
             }
@@ -335,16 +376,13 @@ impl<'a> Pass<'a> {
         let observed = self.observed;
         for (&placement, track) in &observed.tracks {
             let Some((since, id)) = &track.unseen else { continue };
-            let is_late = self.now >= *since + UNSEEN_FOR && self.may_stop(placement);
+            let is_late = self.now >= (*since + UNSEEN_FOR).max(track.stop_retry_at);
             if is_late && !self.busy.contains(&placement) {
                 self.act(Action::Inspect(placement, id.clone()));
             }
         }
     }
 }
-
-/// Time to end for a container whose specification is not known any more. Docker's own.
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 impl ImageTrack {
     /// Whether it is not there yet but can be expected.

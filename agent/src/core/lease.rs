@@ -29,6 +29,11 @@ impl LeaseKeeper {
         self.sent.clear();
     }
 
+    /// Goes on where the agent before has left off.
+    pub fn resume(&mut self, renewed_at: Option<Moment>) {
+        self.renewed_at = renewed_at;
+    }
+
     /// A report goes out.
     pub fn report_sent(&mut self, sequence: u32, now: Moment) {
         if self.sent.len() == REMEMBERED {

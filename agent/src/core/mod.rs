@@ -13,6 +13,13 @@ mod status;
 mod track;
 mod wanted;
 
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod stories;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -110,6 +117,21 @@ impl Core {
             }
         }
         core
+    }
+
+    /// The same, with the lease that an agent before it had in this boot of the device ([`Self::renewed_at`]). Without it
+    /// exclusive replicas end at once: the hub may have started others.
+    #[must_use]
+    pub fn with_lease(mut self, renewed_at: Option<Moment>) -> Self {
+        self.leases.resume(renewed_at);
+        self.bounds.renewed_at = renewed_at;
+        self
+    }
+
+    /// When the report was sent that the hub has answered last. Worth keeping where it survives the agent but not the boot.
+    #[must_use]
+    pub fn renewed_at(&self) -> Option<Moment> {
+        self.bounds.renewed_at
     }
 
     /// Something has happened: what is to be done, in this order.

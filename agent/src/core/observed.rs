@@ -165,7 +165,9 @@ impl Observed {
             self.under_way.values().any(|action| action.is_start() && action.placement() == Some(placement));
         let is_first = !self.containers.contains_key(&container.id) && !self.tracks.contains_key(&placement);
         let track = self.tracks.entry(placement).or_default();
-        track.grace = wanted.replicas.get(&placement).map(|one| one.spec.stop_grace).or(track.grace);
+        if let Some(one) = wanted.replicas.get(&placement) {
+            (track.grace, track.loss) = (Some(one.spec.stop_grace), Some(one.loss));
+        }
         match container.state {
             ContainerState::Running { .. } => {
                 let ran = container.since_unix.map_or(0, |since| unix_s.saturating_sub(since).max(0));

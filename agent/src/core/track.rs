@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger_protocol::{ExitCause, Moment, RestartCondition, RestartPolicy};
+use outrigger_protocol::{ExitCause, LossPolicy, Moment, RestartCondition, RestartPolicy};
 
 use crate::engine::ContainerId;
 
@@ -36,6 +36,8 @@ pub struct Track {
     pub must_recreate: bool,
     /// Its time to end when asked, from the last assignment that had it.
     pub grace: Option<Duration>,
+    /// What happens to it when the hub is not heard, from the last assignment that had it.
+    pub loss: Option<LossPolicy>,
     /// Stopping or removing it has failed and is not tried again before this.
     pub stop_retry_at: Moment,
     /// A container of which the engine's own word is missing: when we started or stopped it, and which.
