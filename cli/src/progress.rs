@@ -131,8 +131,10 @@ fn timed_out(view: &View, limit: Duration) -> Failure {
     let example = first.map(|replica| format!("; {} is {}", replica.name, state_line(replica).1)).unwrap_or_default();
     Failure::TimedOut {
         message: format!("after {limit:?} {} running{example}", copies(view)),
-        hint: match first.map(|replica| replica.state) {
-            Some(ReplicaState::Pending) => "`outrigger why SERVICE` tells what each device lacks".into(),
+        hint: match first {
+            Some(replica) if replica.state == ReplicaState::Pending => {
+                format!("`outrigger why {}` tells what each device lacks", replica.name)
+            }
             Some(_) | None => "it goes on without you; `outrigger ps` shows it, --timeout waits longer".into(),
         },
     }
@@ -152,14 +154,14 @@ fn state_line(replica: &Replica) -> (Tone, String) {
 /// As [`state_line`], without what changes all the time.
 fn stage(replica: &Replica) -> (Tone, String) {
     let (tone, word) = words::replica_state(replica.state);
-    let (tone, word) = match replica.state {
-        ReplicaState::Running if !replica.up_to_date => (Tone::Busy, "running, to be replaced"),
-        _ => (tone, word),
+    let (tone, fate) = match replica.state {
+        ReplicaState::Running if !replica.up_to_date => (Tone::Busy, ", to be replaced"),
+        _ => (tone, ""),
     };
     let place = replica.copy.as_ref().map(|copy| format!(" on {}", copy.device)).unwrap_or_default();
     let detail = words::detail(replica);
     let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
-    (tone, format!("{word}{place}{detail}"))
+    (tone, format!("{word}{place}{fate}{detail}"))
 }
 
 /// Where progress is shown.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use outrigger_api::{Availability, Device, DeviceChange, DeviceList, Forgotten};
+use outrigger_api::{Availability, Device, DeviceChange, DeviceList, DeviceState, Forgotten};
 
 use super::words;
 use crate::args::{DeviceCommand, DeviceDrain, DeviceLabel, Format};
@@ -105,12 +105,15 @@ fn drain(client: &Client, args: &DeviceDrain, out: &mut Output) -> Result<(), Fa
             }
             if deadline.is_over() {
                 return Err(Failure::TimedOut {
-                    message: format!("after {:?} {left} replicas are still on {name}", args.timeout),
+                    message: format!("after {:?} {name} still has replicas: {left}", args.timeout),
                     hint: format!("`outrigger ps --device {name}` shows them, `outrigger why REPLICA` why they stay"),
                 });
             }
             if shown != Some(left) {
-                out.note(Tone::Busy, &format!("{name}: {left} replicas left"));
+                out.note(
+                    Tone::Busy,
+                    &format!("{name}: {left} {} left", if left == 1 { "replica" } else { "replicas" }),
+                );
                 shown = Some(left);
             }
             thread::sleep(PAUSE);
@@ -189,7 +192,7 @@ fn temperature(load: &outrigger_api::Load) -> Cell {
 
 /// What someone should know: the state's reason, the engine's trouble, the first warning.
 fn note(device: &Device) -> Cell {
-    if let Some(detail) = &device.detail {
+    if let Some(detail) = device.detail.as_ref().filter(|_| device.state != DeviceState::Online) {
         return Cell::from(detail);
     }
     if let Some(engine) = device.engine.as_ref().filter(|engine| !engine.up) {
@@ -215,7 +218,8 @@ fn pairs(pairs: &BTreeMap<String, String>) -> String {
 fn all_of(device: &Device, look: Look) -> Vec<String> {
     let mut lines: Vec<(&str, Tone, String)> = Vec::new();
     let (tone, state) = words::device_state(device.state);
-    let detail = device.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+    let worth_saying = device.detail.as_ref().filter(|_| device.state != DeviceState::Online);
+    let detail = worth_saying.map(|detail| format!(" ({detail})")).unwrap_or_default();
     lines.push(("device", Tone::Strong, device.name.clone()));
     lines.push(("state", tone, format!("{state}{detail}")));
     let (tone, work) = words::availability(device.availability);
@@ -298,7 +302,7 @@ fn how_it_is(device: &Device) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_api::{DeviceState, DeviceWarning};
+    use outrigger_api::DeviceWarning;
 
     use super::*;
     use crate::commands::samples;

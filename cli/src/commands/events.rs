@@ -38,17 +38,27 @@ pub(crate) fn run(client: &Client, args: &Events, out: &mut Output) -> Result<Ex
     Ok(Exit::Ok)
 }
 
+/// Whether the hub is reached. One that never was is a failure, one that goes away is told once.
+#[derive(Debug, PartialEq, Eq)]
+enum Link {
+    Untried,
+    Up,
+    Lost,
+}
+
 /// Shows the latest events and then those that come. A stream that breaks is taken up again after the last one shown.
 fn follow(client: &Client, query: EventQuery, not_before: u64, out: &mut Output) -> Result<Exit, Failure> {
     let mut query = EventQuery { limit: query.limit.filter(|&limit| limit > 0), ..query };
-    let mut is_reached = false;
+    let mut link = Link::Untried;
     loop {
-        match read_stream(client, &mut query, not_before, &mut is_reached, out) {
+        match read_stream(client, &mut query, not_before, &mut link, out) {
             Ok(()) => (),
-            Err(Failure::Unreachable { .. } | Failure::Interrupted { .. }) if is_reached => {
-                out.note(Tone::Warning, &format!("the hub at {} went away; trying again", client.hub()));
-            }
+            Err(Failure::Unreachable { .. } | Failure::Interrupted { .. }) if link != Link::Untried => (),
             Err(failure) => return Err(failure),
+        }
+        if link == Link::Up {
+            out.note(Tone::Warning, &format!("the hub at {} went away; trying again", client.hub()));
+            link = Link::Lost;
         }
         thread::sleep(PAUSE);
     }
@@ -59,11 +69,11 @@ fn read_stream(
     client: &Client,
     query: &mut EventQuery,
     not_before: u64,
-    is_reached: &mut bool,
+    link: &mut Link,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let stream = client.event_stream(query)?;
-    *is_reached = true;
+    *link = Link::Up;
     let mut message = Message::default();
     for line in stream {
         let Some(whole) = message.take(&line?) else { continue };

@@ -24,7 +24,10 @@ fn narrow(client: &Client, of: &str, query: &mut ReplicaQuery) -> Result<(), Fai
     if !of.contains('/') && client.stacks()?.stacks.iter().any(|stack| stack.name == of) {
         query.stack = Some(of.to_owned());
     } else {
-        query.service = Some(resolve::service(client, of)?);
+        query.service = Some(resolve::service(client, of).map_err(|failure| match failure {
+            Failure::NotFound { name, hint, .. } => Failure::NotFound { what: "stack or service", name, hint },
+            other => other,
+        })?);
     }
     Ok(())
 }

@@ -25,11 +25,11 @@ fn names(explanation: &Explanation) -> Vec<String> {
 fn lines(explanation: &Explanation, look: Look) -> Vec<String> {
     let mut lines: Vec<String> =
         explanation.notes.iter().map(|note| look.paint.text(Tone::Warning, &format!("note: {note}"))).collect();
-    for replica in &explanation.replicas {
+    for (names, replica) in grouped(&explanation.replicas) {
         if !lines.is_empty() {
             lines.push(String::new());
         }
-        lines.extend(of_replica(replica, look));
+        lines.extend(of_replica(&names, replica, look));
     }
     if explanation.replicas.is_empty() {
         lines.push(format!("{} wants no copies", look.paint.text(Tone::Strong, &explanation.service)));
@@ -37,17 +37,30 @@ fn lines(explanation: &Explanation, look: Look) -> Vec<String> {
     lines
 }
 
-fn of_replica(replica: &ReplicaExplanation, look: Look) -> Vec<String> {
+/// Replicas about which the same is to be said, such as all those that wait for the same, are told together.
+fn grouped(replicas: &[ReplicaExplanation]) -> Vec<(String, &ReplicaExplanation)> {
+    let same = |a: &ReplicaExplanation, b: &ReplicaExplanation| {
+        ReplicaExplanation { replica: String::new(), ..a.clone() }
+            == ReplicaExplanation { replica: String::new(), ..b.clone() }
+    };
+    let named = |group: &[ReplicaExplanation]| match group {
+        [] => String::new(),
+        [one] => one.replica.clone(),
+        [first, .., last] => format!("{} to {} ({})", first.replica, last.replica, group.len()),
+    };
+    replicas.chunk_by(same).filter_map(|group| Some((named(group), group.first()?))).collect()
+}
+
+fn of_replica(names: &str, replica: &ReplicaExplanation, look: Look) -> Vec<String> {
     let (tone, verdict) = match (replica.verdict, &replica.device) {
-        (Verdict::Placed, Some(device)) => (Tone::Good, format!("is placed on {device}")),
-        (Verdict::Placed, None) => (Tone::Good, "is placed".into()),
-        (Verdict::Pending, _) => (Tone::Bad, "waits: no device can take it".into()),
-        (Verdict::Held, Some(device)) => (Tone::Warning, format!("is held on {device}")),
-        (Verdict::Held, None) => (Tone::Warning, "waits on purpose".into()),
+        (Verdict::Placed, Some(device)) => (Tone::Good, format!("placed on {device}")),
+        (Verdict::Placed, None) => (Tone::Good, "placed".into()),
+        (Verdict::Pending, _) => (Tone::Bad, "pending".into()),
+        (Verdict::Held, Some(device)) => (Tone::Warning, format!("held on {device}")),
+        (Verdict::Held, None) => (Tone::Warning, "held".into()),
         (Verdict::Other, _) => (Tone::Plain, String::new()),
     };
-    let mut lines =
-        vec![format!("{} {}", look.paint.text(Tone::Strong, &replica.replica), look.paint.text(tone, &verdict))];
+    let mut lines = vec![format!("{}: {}", look.paint.text(Tone::Strong, names), look.paint.text(tone, &verdict))];
     let room = look.columns.map_or(usize::MAX, |columns| columns.saturating_sub(2));
     lines.extend(wrapped(&replica.reason, room).iter().map(|part| format!("  {}", look.paint.text(Tone::Plain, part))));
     let table = device_table(replica);
@@ -83,7 +96,8 @@ fn device_table(replica: &ReplicaExplanation) -> Table {
         });
         table.push(std::iter::once(Cell::toned(tone, device)).chain(points).chain([Cell::toned(tone, word)]).collect());
     }
-    for refusal in &replica.refusals {
+    // That the chosen device has the replica already is no news.
+    for refusal in replica.refusals.iter().filter(|refusal| replica.device.as_ref() != Some(&refusal.device)) {
         let points = parts.iter().map(|_| Cell::default());
         let cells = std::iter::once(Cell::from(&refusal.device)).chain(points);
         table.push(cells.chain([Cell::toned(Tone::Warning, format!("no: {}", refusal.reason))]).collect());
@@ -110,7 +124,7 @@ mod tests {
             device: Some("pi-1".into()),
             reason: "no copy of the service is there".into(),
             score: score(&[("copies", 0), ("free", 812), ("load", -40)]),
-            refusals: vec![refusal("pi-3", "needs amd64, is arm64")],
+            refusals: vec![refusal("pi-1", "is there already"), refusal("pi-3", "needs amd64, is arm64")],
             candidates: vec![
                 Candidate { device: "pi-1".into(), score: score(&[("copies", -1), ("free", 700)]) },
                 Candidate { device: "pi-2".into(), score: score(&[("copies", -1), ("free", 650), ("image", 5)]) },
@@ -128,19 +142,24 @@ mod tests {
         let explanation = Explanation {
             service: "shop/web".into(),
             notes: vec!["nothing moves: 3 of 4 devices are silent".into()],
-            replicas: vec![placed, pending],
+            replicas: vec![
+                placed,
+                pending.clone(),
+                ReplicaExplanation { replica: "shop/web.3".into(), ..pending.clone() },
+                ReplicaExplanation { replica: "shop/web.4".into(), ..pending },
+            ],
         };
         let expected = "\
 note: nothing moves: 3 of 4 devices are silent
 
-shop/web.1 is placed on pi-1
+shop/web.1: placed on pi-1
   no copy of the service is there
   DEVICE   COPIES   FREE   LOAD   IMAGE   WHY
   pi-1     0        812    -40            chosen
   pi-2     -1       650           5       could take it
   pi-3                                    no: needs amd64, is arm64
 
-shop/web.2 waits: no device can take it
+shop/web.2 to shop/web.4 (3): pending
   no device can take it
   DEVICE   WHY
   pi-1     no: has 64.0 MiB free, needs 1.0 GiB";
