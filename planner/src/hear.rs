@@ -235,6 +235,8 @@ impl Fleet {
             self.rank_anew(ix);
         }
         reply.lease = self.renew(ix, report, now);
+        let held = self.devices.get(ix).and_then(|device| device.held);
+        self.take_held(ix, held, RESEND, now, &mut reply);
         reply
     }
 
@@ -305,9 +307,12 @@ impl Fleet {
             return;
         }
         let name = device.name.clone();
+        // What was published while it was not heard may not have reached it.
+        let present = Stamp { epoch: self.epoch, generation: device.generation };
+        reply.publish |= device.held.is_none_or(|held| held < present);
         if before == Liveness::Lost {
+            // On the same connection no status was lost, so what was seen of its copies still holds.
             device.returned_at = Some(now);
-            self.forget_phases(ix);
         }
         self.set_liveness(ix, Liveness::Up, "it is heard".to_owned());
         self.dirty.devices.insert(ix);

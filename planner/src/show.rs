@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use outrigger_protocol::{Assigned, Assignment, ContainerSpec, DeviceName, Goal, PlacementId, Revision, ServiceRef};
-use outrigger_protocol::{Bytes, MilliCpu, StackName};
+use outrigger_protocol::{Bytes, MilliCpu, ReplicaName, StackName};
 
 use crate::device::Device;
 use crate::explain::{Explanation, ReplicaExplanation, Verdict};
@@ -150,6 +150,21 @@ impl Fleet {
         let service = self.services.named(name);
         let slots = service.into_iter().flat_map(|service| service.slots.iter().map(move |slot| (service, slot)));
         slots.map(|(service, (&number, slot))| self.replica_view(service, number, slot))
+    }
+
+    /// The replicas of a service from a number on, by number: so that a long list can be read in pieces.
+    pub fn replicas_from(&self, name: &ServiceRef, first: u32) -> impl Iterator<Item = ReplicaView<'_>> {
+        let service = self.services.named(name);
+        let slots =
+            service.into_iter().flat_map(move |service| service.slots.range(first..).map(move |slot| (service, slot)));
+        slots.map(|(service, (&number, slot))| self.replica_view(service, number, slot))
+    }
+
+    /// One replica.
+    #[must_use]
+    pub fn replica(&self, name: &ReplicaName) -> Option<ReplicaView<'_>> {
+        let service = self.services.named(&name.service)?;
+        Some(self.replica_view(service, name.number, service.slots.get(&name.number)?))
     }
 
     fn replica_view<'a>(&'a self, service: &'a Service, number: u32, slot: &'a Slot) -> ReplicaView<'a> {
