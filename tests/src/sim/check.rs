@@ -1,0 +1,372 @@
+//! What must hold, looked at after every event and in true time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use outrigger_agent::core::Action;
+use outrigger_agent::engine::ContainerId;
+use outrigger_hub::core::Remark;
+use outrigger_planner::{Cause, Key, Liveness, PlacementRecord, Record, Stage, Value};
+use outrigger_protocol::{Assignment, ByeReason, DownMessage, Goal, Moment, PlacementId, ReplicaName, Stamp, UpMessage};
+
+use super::device::Device;
+use super::engine::is_exclusive;
+use super::faults::Fault;
+use super::naive;
+use super::queue::Time;
+use super::world::World;
+
+/// A device is never lost for less silence than this, whatever it or its broker said.
+const SHORTEST_SILENCE: Time = 1_900;
+/// Nor for less than this where neither said anything.
+const SHORTEST_UNANNOUNCED: Time = 3_900;
+/// Time after its start in which a hub loses nobody that it has not heard.
+const START_GRACE: Time = 14_900;
+
+/// Something that does not hold.
+#[derive(Debug, Clone)]
+pub struct Broken {
+    /// What should have held.
+    pub invariant: &'static str,
+    /// What was seen instead.
+    pub seen: String,
+}
+
+/// Watches.
+#[derive(Debug)]
+pub struct Checker {
+    /// The first thing that did not hold.
+    pub broken: Option<Broken>,
+    /// All faults have ended.
+    pub is_healing: bool,
+    /// The fleet has settled and nothing is to happen any more.
+    pub is_idle: bool,
+    /// Nothing may move or stop: what a quiet run is about.
+    pub is_still: bool,
+    /// Steps of the hub's core since somebody last looked.
+    pub hub_ticks: u64,
+    pub(super) heard_at: Vec<Option<Time>>,
+    pub(super) bye_at: Vec<Option<Time>>,
+    hub_started: Time,
+    hub_resumed: Time,
+    placements: BTreeSet<PlacementId>,
+    documents: BTreeMap<(usize, Stamp), Assignment>,
+    exclusive: BTreeMap<ReplicaName, BTreeSet<(usize, ContainerId)>>,
+    available: BTreeMap<ReplicaName, BTreeSet<(usize, ContainerId)>>,
+    mass_until: Time,
+}
+
+impl Checker {
+    /// Watches over so many devices.
+    #[must_use]
+    pub fn new(devices: usize) -> Self {
+        Self {
+            broken: None,
+            is_healing: false,
+            is_idle: false,
+            is_still: false,
+            hub_ticks: 0,
+            heard_at: vec![None; devices],
+            bye_at: vec![None; devices],
+            hub_started: 0,
+            hub_resumed: 0,
+            placements: BTreeSet::new(),
+            documents: BTreeMap::new(),
+            exclusive: BTreeMap::new(),
+            available: BTreeMap::new(),
+            mass_until: 0,
+        }
+    }
+
+    /// Something does not hold. Only the first counts: what follows from it would hide it.
+    pub fn fail(&mut self, invariant: &'static str, seen: String) {
+        if self.broken.is_none() {
+            self.broken = Some(Broken { invariant, seen });
+        }
+    }
+
+    /// The hub has a message of a device.
+    pub fn heard(&mut self, device: usize, message: &UpMessage, now: Time) {
+        match message {
+            UpMessage::Bye(bye) => {
+                if bye.reason != ByeReason::Restart {
+                    self.bye_at[device] = Some(now);
+                }
+            }
+            UpMessage::Hello(_) | UpMessage::Report(_) | UpMessage::Status(_) | UpMessage::Answer(_) => {
+                self.heard_at[device] = Some(now);
+            }
+        }
+    }
+
+    /// The hub has started.
+    pub fn hub_started(&mut self, now: Time) {
+        self.hub_started = now;
+        self.heard_at.fill(None);
+        self.bye_at.fill(None);
+    }
+
+    /// The hub has ended.
+    pub fn hub_ended(&mut self, _now: Time) {}
+
+    /// The hub goes on after it stood still.
+    pub fn hub_resumed(&mut self, now: Time) {
+        self.hub_resumed = now;
+    }
+
+    /// A fault begins.
+    pub fn fault_begins(&mut self, fault: &Fault, _now: Time) {
+        if let Fault::MassCut(_) = fault {
+            self.mass_until = Time::MAX;
+        }
+    }
+
+    /// A fault ends.
+    pub fn fault_ends(&mut self, fault: &Fault, now: Time) {
+        if let Fault::MassCut(_) = fault {
+            self.mass_until = now;
+        }
+    }
+
+    /// An agent starts with what its disk has.
+    pub fn agent_started(&mut self, device: usize, one: &Device) {
+        let has = one.file.durable().map(|assignment| assignment.stamp);
+        let saved = one.duty.newest.as_ref().map(|assignment| assignment.stamp);
+        if has < saved {
+            self.fail("what an agent has saved survives", format!("d{device} has {has:?} of {saved:?}"));
+        }
+    }
+
+    /// An agent's core has stepped.
+    pub fn agent_stepped(&mut self, _device: usize, _one: &Device) {}
+
+    /// An agent's file is written.
+    pub fn saved(&mut self, device: usize, one: &mut Device, assignment: Assignment) {
+        let duty = &mut one.duty;
+        if let Some(newest) = &duty.newest
+            && assignment.stamp < newest.stamp
+        {
+            let seen = format!("d{device} takes {} for {}", assignment.stamp, newest.stamp);
+            self.fail("no device obeys an older assignment", seen);
+        }
+        duty.earlier = duty.newest.replace(assignment);
+    }
+
+    /// The agent's process is gone; a write under way may have become durable without anybody having been told.
+    pub fn file_cut(&mut self, _device: usize, one: &mut Device) {
+        let durable = one.file.durable().cloned();
+        if durable.as_ref().map(|a| a.stamp) > one.duty.newest.as_ref().map(|a| a.stamp) {
+            one.duty.earlier = std::mem::replace(&mut one.duty.newest, durable);
+        }
+    }
+
+    /// The agent's file is damaged: it has to begin anew.
+    pub fn file_damaged(&mut self, one: &mut Device) {
+        one.duty.newest = None;
+    }
+}
+
+impl World {
+    /// A device receives something.
+    pub fn check_received(&mut self, device: usize, message: &DownMessage) {
+        let DownMessage::Want(want) = message else { return };
+        let known = self.check.documents.get(&(device, want.stamp));
+        if known.is_some_and(|known| known != want) {
+            let seen = format!("d{device} gets another {}", super::show::assignment(want));
+            self.check.fail("a device gets its own document, and one per stamp", seen);
+        }
+    }
+
+    /// An agent wants its engine to do something.
+    pub fn check_action(&mut self, device: usize, action: &Action) {
+        let one = &mut self.devices[device];
+        let Some(placement) = action.placement() else { return };
+        let newest = one.duty.newest.as_ref();
+        let assigned = newest.and_then(|want| want.replicas.iter().find(|copy| copy.placement == placement));
+        let runs = assigned.is_some_and(|copy| copy.goal == Goal::Run);
+        let is_true_to_newest =
+            one.agent.as_ref().and_then(|agent| agent.core.held()) == newest.map(|want| want.stamp) && self.bug.is_faithful();
+        let running = one.engine.containers().find(|other| other.placement == placement && other.state.is_running());
+        let seen = || format!("d{device}: {}", super::show::action(action));
+        match action {
+            Action::Create(_) if !runs => self.check.fail("only what the newest saved assignment wants is begun", seen()),
+            Action::Create(_) if running.is_some() => self.check.fail("what runs is adopted", seen()),
+            Action::Stop(..) | Action::Remove(..)
+                if runs && is_true_to_newest && running.is_some_and(|one| !is_exclusive(one)) =>
+            {
+                self.check.fail("what is to run is not stopped", seen());
+            }
+            _ => (),
+        }
+        let is_stop = matches!(action, Action::Stop(..) | Action::Remove(..));
+        if is_stop && self.check.is_still {
+            self.check.fail("a restart of the hub, the broker or an agent stops nothing", seen());
+        }
+        if matches!(action, Action::Create(_) | Action::Start(..)) && self.check.is_still {
+            self.check.fail("a restart of the hub, the broker or an agent starts nothing", seen());
+        }
+    }
+
+    /// Containers have begun or ended to run.
+    pub fn look_at_flips(&mut self, device: usize) {
+        for flip in std::mem::take(&mut self.devices[device].engine.flips) {
+            let container = flip.container;
+            self.trace.count(&[51, self.now, device as u64, container.placement.0, u64::from(flip.runs)]);
+            self.line(|| {
+                format!("d{device} TRULY {} {}", if flip.runs { "runs" } else { "ends" }, super::engine::shown(&container.replica, &container))
+            });
+            let of_kind =
+                if is_exclusive(&container) { &mut self.check.exclusive } else { &mut self.check.available };
+            let alive = of_kind.entry(container.replica.clone()).or_default();
+            if flip.runs {
+                alive.insert((device, container.id.clone()));
+            } else {
+                alive.remove(&(device, container.id.clone()));
+            }
+            if alive.len() < 2 {
+                continue;
+            }
+            if is_exclusive(&container) {
+                let seen = format!("{} runs as {alive:?}", container.replica);
+                self.check.fail("an exclusive replica runs once", seen);
+            } else {
+                self.sometimes.count("two copies of an available replica were alive at once");
+            }
+        }
+    }
+
+    /// The hub has decided something and begins to save it.
+    pub fn check_decision(&mut self, records: &[Record]) {
+        for record in records {
+            let (Key::Placement(id), Some(Value::Placement(placement))) = (&record.key, &record.value) else { continue };
+            if self.check.placements.insert(*id) {
+                self.check_new_placement(*id, placement);
+            }
+        }
+    }
+
+    fn check_new_placement(&mut self, id: PlacementId, placement: &PlacementRecord) {
+        if self.check.is_still {
+            let seen = format!("{}.{} on {} because {}", placement.service, placement.number, placement.device, placement.reason.cause);
+            self.check.fail("a restart of the hub, the broker or an agent moves nothing", seen);
+        }
+        let Some(core) = &self.hub.core else { return };
+        let fleet = core.fleet();
+        let seen = |what: &str| {
+            let (service, number, device) = (&placement.service, placement.number, &placement.device);
+            format!("{service}.{number} ({id}) on {device} because {}: {what}", placement.reason.cause)
+        };
+        if placement.stage != Stage::Stop
+            && let Err(reason) = naive::may_take(fleet, id, placement, &self.devices)
+        {
+            self.check.fail("constraints, capacity and ports hold when a copy is placed", seen(&reason));
+        }
+        let liveness = fleet.device(&placement.device).map(|device| device.liveness);
+        if liveness != Some(Liveness::Up) {
+            self.check.fail("only a device that is up gets something new", seen(&format!("{liveness:?}")));
+        }
+        let Some(core) = &self.hub.core else { return };
+        let safe_mode = core.fleet().safe_mode().map(str::to_owned);
+        let Cause::Lost(from) = &placement.reason.cause else { return };
+        self.sometimes.count("a device was lost and its copies replaced");
+        if let Some(why) = safe_mode {
+            self.check.fail("nothing moves in safe mode", seen(&why));
+        }
+        if self.check.mass_until > self.now && !self.check.is_healing {
+            self.check.fail("nothing moves while more than half of the fleet is silent", seen("a mass cut"));
+        }
+        self.check_silence(from.as_str(), &seen("heard too lately"));
+    }
+
+    /// A device whose copies are moved because it was lost must have been silent for long enough.
+    fn check_silence(&mut self, from: &str, seen: &str) {
+        let Some(index) = from.strip_prefix('d').and_then(|number| number.parse::<usize>().ok()) else { return };
+        let now = self.now;
+        let limit = match (self.check.heard_at[index], self.check.bye_at[index]) {
+            (None, _) => START_GRACE.saturating_sub(now - self.check.hub_started) + now,
+            (Some(heard), Some(bye)) if bye >= heard.saturating_sub(500) => heard + SHORTEST_SILENCE,
+            (Some(heard), _) => heard + SHORTEST_UNANNOUNCED,
+        };
+        if now < limit {
+            self.check.fail("no copy is moved from a device that was heard", seen.to_owned());
+        }
+    }
+
+    /// The hub tells a device what to run.
+    pub fn check_published(&mut self, device: usize, message: &DownMessage) {
+        let DownMessage::Want(want) = message else { return };
+        let name = self.devices[device].name.clone();
+        let durable = self.hub.store.durable();
+        for copy in &want.replicas {
+            let Some(Value::Placement(saved)) = durable.get(&Key::Placement(copy.placement)) else {
+                let seen = format!("{name}: {} in {}", copy.placement, want.stamp);
+                self.check.fail("what is published was saved", seen);
+                return;
+            };
+            if saved.device != name || saved.number != copy.replica.number {
+                let seen = format!("{name}: {} is {}'s", copy.placement, saved.device);
+                self.check.fail("no device gets another's copies", seen);
+                return;
+            }
+        }
+        if want.stamp.epoch != self.hub.epoch {
+            self.check.fail("what is published has the hub's epoch", format!("{name}: {}", want.stamp));
+        }
+        if let Some(before) = self.check.documents.insert((device, want.stamp), want.clone())
+            && before != *want
+        {
+            let seen = format!("{name}: {} was {}", super::show::assignment(want), super::show::assignment(&before));
+            self.check.fail("one stamp has one document", seen);
+        }
+        if let Err(reason) = naive::fits_together(want, &self.devices[device], &self.operator) {
+            self.check.fail("what a device is to run fits together", format!("{name}: {reason}"));
+        }
+    }
+
+    /// The hub's store has been written: it must have what was granted, and nothing that was refused.
+    pub fn check_store(&mut self) {
+        let open: BTreeSet<String> = self.operator.open.values().map(super::workload::touches).collect();
+        let durable = self.hub.store.durable();
+        for (name, spec) in self.operator.wanted.services() {
+            if open.contains(name.stack.as_str()) {
+                continue;
+            }
+            let seen = match durable.get(&Key::Service(name.clone())) {
+                Some(Value::Service(saved)) if saved.spec == *spec && !saved.removed => continue,
+                Some(Value::Service(saved)) => format!("{name}: {:?} instead of {:?}", saved.spec, spec),
+                _ => format!("{name} is not there"),
+            };
+            self.check.fail("what was granted is in the store, and nothing that was refused", seen);
+            return;
+        }
+        for key in durable.keys() {
+            let Key::Stack(stack) = key else { continue };
+            if !self.operator.wanted.stacks.contains_key(stack) && !open.contains(stack.as_str()) {
+                let seen = format!("{stack} should not be there");
+                self.check.fail("what was granted is in the store, and nothing that was refused", seen);
+                return;
+            }
+        }
+    }
+
+    /// The hub remarks something.
+    pub fn remarked(&mut self, remark: &Remark) {
+        match remark.kind {
+            "safe_mode_began" => self.sometimes.count("safe mode was entered"),
+            "replica_moved" => {
+                let device = remark.device.as_ref();
+                let is_failing = remark.reason.as_deref().is_some_and(|reason| reason.contains("kept failing"));
+                if is_failing || remark.message.contains("kept failing") {
+                    self.sometimes.count("a copy kept failing and was placed elsewhere");
+                }
+                let _ = device;
+            }
+            _ => (),
+        }
+    }
+
+    /// The hub's own clock, for lines of a trace.
+    #[must_use]
+    pub fn hub_moment(&self) -> Moment {
+        self.hub.clock(self.now)
+    }
+}

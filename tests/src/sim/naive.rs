@@ -1,0 +1,128 @@
+//! What may be where, said again as plainly as possible, to compare the planner with. Slow, short, and of its own.
+
+use std::collections::BTreeMap;
+
+use outrigger_planner::{Availability, CopyView, DeviceView, Fleet, PlacementRecord, Stage};
+use outrigger_protocol::{Assignment, ConstraintKey, Goal, PlacementId, ServiceSpec};
+
+use super::device::Device;
+use super::workload::Operator;
+
+/// Whether a copy may be where it was just placed, as the fleet is with it.
+///
+/// # Errors
+/// Why not.
+pub fn may_take(fleet: &Fleet, id: PlacementId, placement: &PlacementRecord, devices: &[Device]) -> Result<(), String> {
+    let Some(service) = fleet.service(&placement.service) else { return Ok(()) };
+    let Some(device) = fleet.device(&placement.device) else { return Err("no such device".to_owned()) };
+    let Some(machine) = devices.iter().find(|other| other.name == placement.device) else { return Ok(()) };
+    if service.revision != placement.revision {
+        // A copy with an earlier content can only be judged with that.
+        return Ok(());
+    }
+    rules(service.spec, &device, machine)?;
+    let copies: Vec<CopyView<'_>> = fleet.copies_on(&placement.device).collect();
+    let own = copies.iter().filter(|other| other.replica.service == placement.service && other.placement != id);
+    if let Some(most) = service.spec.max_per_device {
+        let others = own.filter(|other| other.replica.number != placement.number).count();
+        if others + 1 > usize::try_from(most).unwrap_or(usize::MAX) {
+            return Err(format!("{} copies are there already", others));
+        }
+    }
+    room(fleet, &copies, machine)
+}
+
+/// The rules that do not depend on what else is there.
+///
+/// # Errors
+/// Which one is broken.
+pub fn rules(spec: &ServiceSpec, device: &DeviceView<'_>, machine: &Device) -> Result<(), String> {
+    if device.availability != Availability::Active {
+        return Err(format!("it is {:?}", device.availability));
+    }
+    constraints(spec, device, machine)
+}
+
+/// The service's own rules.
+///
+/// # Errors
+/// Which one is broken.
+pub fn constraints(spec: &ServiceSpec, device: &DeviceView<'_>, machine: &Device) -> Result<(), String> {
+    for constraint in &spec.constraints {
+        let value = match &constraint.key {
+            ConstraintKey::NodeLabel(key) => device.labels.get(key).cloned(),
+            ConstraintKey::EngineLabel(key) => {
+                machine.facts.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
+            }
+            ConstraintKey::Name => Some(machine.name.to_string()),
+            ConstraintKey::Arch | ConstraintKey::Os | ConstraintKey::Role => continue,
+        };
+        if (value.as_deref() == Some(constraint.value.as_str())) != constraint.equal {
+            return Err(format!("{constraint:?}, but {value:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether all that runs, or still may, has room on the device.
+fn room(fleet: &Fleet, copies: &[CopyView<'_>], machine: &Device) -> Result<(), String> {
+    let (mut cpu, mut memory) = (0_u64, 0_u64);
+    for copy in copies.iter().filter(|copy| copy.stage != Stage::Prepare) {
+        let Some(service) = fleet.service(&copy.replica.service) else { continue };
+        if service.revision != copy.revision {
+            continue;
+        }
+        cpu += u64::from(service.spec.reservation.cpu.0);
+        memory += service.spec.reservation.memory.0;
+    }
+    if cpu > u64::from(machine.facts.cpu.0) || memory > machine.facts.memory.0 {
+        return Err(format!("{cpu} of {} and {memory} of {} reserved", machine.facts.cpu.0, machine.facts.memory.0));
+    }
+    Ok(())
+}
+
+/// Whether what a device is to run can run side by side.
+///
+/// # Errors
+/// What collides.
+pub fn fits_together(want: &Assignment, machine: &Device, _operator: &Operator) -> Result<(), String> {
+    let mut ports = BTreeMap::new();
+    for copy in want.replicas.iter().filter(|copy| copy.goal == Goal::Run) {
+        let Some(spec) = want.spec_of(copy) else { return Err(format!("{} has no specification", copy.replica)) };
+        for port in &spec.ports {
+            let Some(host) = port.host else { continue };
+            if let Some(other) = ports.insert((host, port.protocol), copy.replica.clone()) {
+                return Err(format!("{} and {other} both open port {host} of {}", copy.replica, machine.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a device could take one more copy of a service, given all that is on it: for replicas that are not placed.
+///
+/// # Errors
+/// Why not.
+pub fn could_take(fleet: &Fleet, spec: &ServiceSpec, service: &outrigger_protocol::ServiceRef, machine: &Device) -> Result<(), String> {
+    let Some(device) = fleet.device(&machine.name) else { return Err("not known".to_owned()) };
+    rules(spec, &device, machine)?;
+    let copies: Vec<CopyView<'_>> = fleet.copies_on(&machine.name).collect();
+    let own = copies.iter().filter(|copy| copy.replica.service == *service).count();
+    if spec.max_per_device.is_some_and(|most| own >= usize::try_from(most).unwrap_or(usize::MAX)) {
+        return Err(format!("{own} copies are there"));
+    }
+    let (mut cpu, mut memory) = (u64::from(spec.reservation.cpu.0), spec.reservation.memory.0);
+    for copy in &copies {
+        let Some(other) = fleet.service(&copy.replica.service) else { continue };
+        cpu += u64::from(other.spec.reservation.cpu.0);
+        memory += other.spec.reservation.memory.0;
+        let shared = other.spec.container.ports.iter().any(|port| spec.container.ports.contains(port));
+        if shared {
+            return Err(format!("{} holds its port", copy.replica));
+        }
+    }
+    if cpu > u64::from(machine.facts.cpu.0) || memory > machine.facts.memory.0 {
+        return Err("it is full".to_owned());
+    }
+    Ok(())
+}

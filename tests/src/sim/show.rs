@@ -1,0 +1,86 @@
+//! Messages, actions and records in one line each, for a trace that people read.
+
+use outrigger_agent::core::Action;
+use outrigger_agent::engine::EngineEvent;
+use outrigger_planner::{Record, Value};
+use outrigger_protocol::{Assignment, DownMessage, Status, UpMessage};
+
+/// A message of a device.
+#[must_use]
+pub fn up(message: &UpMessage) -> String {
+    match message {
+        UpMessage::Hello(hello) => format!("hello, session {}, holds {:?}", hello.session, hello.held.map(|s| s.to_string())),
+        UpMessage::Report(report) => format!("report {} of session {}", report.sequence, report.session),
+        UpMessage::Status(status) => status_line(status),
+        UpMessage::Bye(bye) => format!("bye of session {}: {:?}", bye.session, bye.reason),
+        UpMessage::Answer(_) => "answer".to_owned(),
+    }
+}
+
+fn status_line(status: &Status) -> String {
+    let copies: Vec<String> = status
+        .replicas
+        .iter()
+        .map(|one| format!("{}={} {:?}", one.replica, one.placement, one.phase))
+        .collect();
+    let held = status.held.map(|stamp| stamp.to_string());
+    format!("status, holds {held:?}, engine {:?}: {}", status.engine, copies.join(", "))
+}
+
+/// A message of the hub.
+#[must_use]
+pub fn down(message: &DownMessage) -> String {
+    match message {
+        DownMessage::Want(want) => format!("want {}", assignment(want)),
+        DownMessage::Lease(lease) => format!("lease for report {} of session {}", lease.sequence, lease.session),
+        DownMessage::Ask(ask) => format!("ask {ask:?}"),
+    }
+}
+
+/// An assignment.
+#[must_use]
+pub fn assignment(want: &Assignment) -> String {
+    let copies: Vec<String> =
+        want.replicas.iter().map(|one| format!("{}={} {:?}", one.replica, one.placement, one.goal)).collect();
+    format!("{}: {}", want.stamp, copies.join(", "))
+}
+
+/// An action of an agent.
+#[must_use]
+pub fn action(action: &Action) -> String {
+    match action {
+        Action::Check(key) => format!("check {}", key.image),
+        Action::Pull(key) => format!("pull {}", key.image),
+        Action::Create(new) => format!("create {} ({})", new.replica, new.placement),
+        Action::Start(placement, id) => format!("start {placement} in {}", id.short()),
+        Action::Stop(placement, id, grace) => format!("stop {placement} in {}, grace {grace:?}", id.short()),
+        Action::Remove(placement, id) => format!("remove {placement} in {}", id.short()),
+        Action::Inspect(placement, id) => format!("inspect {placement} in {}", id.short()),
+    }
+}
+
+/// An engine's word.
+#[must_use]
+pub fn word(word: &EngineEvent) -> String {
+    match word {
+        EngineEvent::Listed(all) => format!("{} containers", all.len()),
+        EngineEvent::Changed(one) => format!("{} ({}) {:?}", one.replica, one.placement, one.state),
+        EngineEvent::Gone(id) => format!("{} is gone", id.short()),
+        EngineEvent::Lost(reason) => format!("lost: {reason}"),
+    }
+}
+
+/// What the hub saves.
+#[must_use]
+pub fn records(records: &[Record]) -> String {
+    let one = |record: &Record| match &record.value {
+        None => format!("-{:?}", record.key),
+        Some(Value::Placement(placement)) => format!(
+            "{:?} {}.{} on {} {:?} because {}",
+            record.key, placement.service, placement.number, placement.device, placement.stage, placement.reason.cause
+        ),
+        Some(Value::Device(device)) => format!("{:?} generation {} lost {}", record.key, device.generation, device.lost),
+        Some(_) => format!("{:?}", record.key),
+    };
+    records.iter().map(one).collect::<Vec<_>>().join("; ")
+}
