@@ -13,6 +13,9 @@ pub struct ReplicaQuery {
     /// Of this service, such as `shop/web`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// Only what comes after this replica in the list; the `next` of the answer before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// On this device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
@@ -24,6 +27,9 @@ pub struct ReplicaQuery {
 pub struct ReplicaList {
     /// In the order of their services and numbers.
     pub replicas: Vec<Replica>,
+    /// There is more: ask again with `after` set to this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One wanted copy of a service: where it runs and how it is.

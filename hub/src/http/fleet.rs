@@ -70,3 +70,28 @@ impl From<Refusal> for Refused {
         Problem::new(kind, refusal.to_string()).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(error: WishError) -> Problem {
+        *Refused::from(HubError::Wish(error)).0
+    }
+
+    #[test]
+    fn a_store_that_cannot_save_is_told_as_such_with_its_reason() {
+        let problem = problem(WishError::ReadOnly("no space left on device".into()));
+        assert_eq!((problem.kind, problem.status), (ProblemKind::Storage, 500));
+        assert_eq!(problem.detail.as_deref(), Some("no space left on device"));
+        assert!(problem.hint.unwrap().contains("make room"));
+    }
+
+    #[test]
+    fn a_refusal_is_the_kind_of_problem_that_a_client_can_act_on() {
+        let device = "pi".parse().unwrap();
+        assert_eq!(problem(WishError::Refused(Refusal::NoDevice(device))).kind, ProblemKind::NotFound);
+        let service = "shop/web".parse().unwrap();
+        assert_eq!(problem(WishError::Refused(Refusal::Global(service))).kind, ProblemKind::Conflict);
+    }
+}

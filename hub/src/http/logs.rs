@@ -56,10 +56,7 @@ pub async fn of_replica(
     let asked = replica_of(path)?;
     let wanted = asked.clone();
     let found = api
-        .look(move |fleet, _| {
-            let view = fleet.replicas(&wanted.service).find(|view| view.name == wanted);
-            view.map(|view| view.copies.first().map(|copy| copy.placement))
-        })
+        .look(move |fleet, _| fleet.replica(&wanted).map(|view| view.copies.first().map(|copy| copy.placement)))
         .await?;
     let placement = found.ok_or_else(|| no_replica(&asked))?.ok_or_else(|| no_copy(&asked))?;
     let place = api.stream_place()?;
@@ -92,7 +89,8 @@ pub async fn of_service(
     let sources = api
         .look(move |fleet, _| {
             fleet.service(&service).ok_or_else(|| Refusal::NoService(service.clone()))?;
-            let replicas = fleet.replicas(&service);
+            // One more than are merged: enough to say that some are left out.
+            let replicas = fleet.replicas(&service).take(MAX_REPLICAS + 1);
             let sources = replicas.map(|view| (view.name, view.copies.first().map(|copy| copy.placement)));
             Ok::<Vec<Source>, Refusal>(sources.collect())
         })

@@ -20,12 +20,18 @@ pub(super) fn no_replica(replica: &ReplicaName) -> Refused {
     Problem::new(ProblemKind::NotFound, format!("there is no replica `{replica}`")).into()
 }
 
+/// Replicas in one answer. A longer list is read in pieces: the answer says where to go on.
+const MAX_REPLICAS: usize = 20_000;
+/// Replicas that one look at the fleet copies; then the control task hears its devices again.
+const MAX_LOOK: usize = 1000;
+
 /// Which replicas are asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Wanted {
     stack: Option<StackName>,
     service: Option<ServiceRef>,
     device: Option<DeviceName>,
+    after: Option<ReplicaName>,
 }
 
 /// Replicas, all or some.
@@ -35,29 +41,59 @@ struct Wanted {
     responses((status = 200, description = "Those that match", body = ReplicaList))
 )]
 pub async fn list(State(api): State<Api>, InQuery(query): InQuery<ReplicaQuery>) -> Answer<ReplicaList> {
-    let wanted = Wanted {
+    let mut wanted = Wanted {
         stack: query.stack.as_deref().map(name).transpose()?,
         service: query.service.as_deref().map(name).transpose()?,
         device: query.device.as_deref().map(name).transpose()?,
+        after: query.after.as_deref().map(name).transpose()?,
     };
-    let replicas = api.look(move |fleet, now| matching(fleet, &wanted, now)).await?;
-    Ok(Json(ReplicaList { replicas }))
+    let mut replicas = Vec::new();
+    loop {
+        let asked = wanted.clone();
+        let piece = api.look(move |fleet, now| piece(fleet, &asked, now)).await?;
+        replicas.extend(piece.replicas);
+        match piece.last {
+            Some(last) if replicas.len() >= MAX_REPLICAS => {
+                return Ok(Json(ReplicaList { replicas, next: Some(last.to_string()) }));
+            }
+            Some(last) => wanted.after = Some(last),
+            None => return Ok(Json(ReplicaList { replicas, next: None })),
+        }
+    }
 }
 
-fn matching(fleet: &Fleet, wanted: &Wanted, now: Moment) -> Vec<Replica> {
+/// Part of a list.
+struct Piece {
+    replicas: Vec<Replica>,
+    /// The last that was looked at, if there may be more.
+    last: Option<ReplicaName>,
+}
+
+fn piece(fleet: &Fleet, wanted: &Wanted, now: Moment) -> Piece {
+    let after = wanted.after.as_ref();
     let services = fleet.services().filter(|service| {
         wanted.stack.as_ref().is_none_or(|stack| *stack == service.name.stack)
             && wanted.service.as_ref().is_none_or(|name| name == service.name)
+            && after.is_none_or(|after| *service.name >= after.service)
     });
     let is_there = |copies: &[outrigger_planner::CopyView<'_>]| {
         wanted.device.as_ref().is_none_or(|device| copies.iter().any(|copy| copy.device == device))
     };
-    services
-        .flat_map(|service| {
-            let views = fleet.replicas(service.name).filter(|view| is_there(&view.copies));
-            views.map(|view| replica(&view, &service, now)).collect::<Vec<_>>()
-        })
-        .collect()
+    let (mut replicas, mut looked) = (Vec::new(), 0);
+    for service in services {
+        let begun = after.filter(|after| after.service == *service.name);
+        let first = begun.map_or(0, |after| after.number.saturating_add(1));
+        for view in fleet.replicas_from(service.name, first) {
+            looked += 1;
+            if is_there(&view.copies) {
+                replicas.push(replica(&view, &service, now));
+            }
+            if looked == MAX_LOOK {
+                return Piece { replicas, last: Some(view.name) };
+            }
+        }
+    }
+    Piece { replicas, last: None }
 }
 
 /// One replica.
@@ -72,7 +108,7 @@ pub async fn show(State(api): State<Api>, InPath(path): InPath<(String, String)>
     let found = api
         .look(move |fleet, now| {
             let service = fleet.service(&wanted.service)?;
-            let view = fleet.replicas(&wanted.service).find(|view| view.name == wanted)?;
+            let view = fleet.replica(&wanted)?;
             Some(replica(&view, &service, now))
         })
         .await?;

@@ -89,3 +89,47 @@ async fn serve_one(stream: TcpStream, router: Router, mut stopped: watch::Receiv
         debug!(%fault, "an HTTP connection broke");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Serves one route until the test ends.
+    async fn served() -> (std::net::SocketAddr, tokio::sync::oneshot::Sender<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let router = Router::new().route("/", get(async || "here"));
+        tokio::spawn(serve(listener, router, async { drop(stopped.await) }));
+        (address, stop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_finishes_its_request_is_let_go() {
+        let (address, _stop) = served().await;
+        for begun in ["", "GET / HTTP/1.1\r\nHost: "] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(begun.as_bytes()).await.unwrap();
+            let mut answered = String::new();
+            stream.read_to_string(&mut answered).await.unwrap();
+            assert!(answered.is_empty() || answered.starts_with("HTTP/1.1 408"), "{answered}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stop_closes_idle_connections_and_the_port() {
+        let (address, stop) = served().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        drop(stop);
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}

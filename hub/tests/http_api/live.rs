@@ -106,6 +106,27 @@ async fn events_are_found_by_what_they_are_about() {
     assert!(kinds(&hub.get("/v1/events?device=other").await.1).is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_bounded_and_a_closed_one_makes_room() {
+    let hub = Hub::start().await;
+    let mut open = Vec::new();
+    let refused = loop {
+        let response = hub.client().get(hub.url("/v1/events/stream")).send().await.unwrap();
+        match response.status().as_u16() {
+            200 => open.push(response),
+            _ => break response.json::<serde_json::Value>().await.unwrap(),
+        }
+        assert!(open.len() < 1000);
+    };
+    assert_eq!(refused["kind"], "too_many");
+    assert_eq!(hub.get("/v1/devices").await.0, 200, "everything else goes on");
+    open.pop();
+    eventually("there is room again", || async {
+        hub.client().get(hub.url("/v1/events/stream")).send().await.unwrap().status() == 200
+    })
+    .await;
+}
+
 fn line(replica: &str, output: LogOutput, text: &str) -> LogFrame {
     LogFrame::Line { replica: replica.into(), output, time: None, text: text.into() }
 }

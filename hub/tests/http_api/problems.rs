@@ -62,7 +62,7 @@ async fn every_problem_has_one_form() {
             "a query that is not known",
             hub.get("/v1/replicas?node=pi").await,
             json!({ "kind": "malformed", "status": 400, "title": "the query is not what this route takes",
-                "detail": "unknown field `node`, expected one of `stack`, `service`, `device`" }),
+                "detail": "node: unknown field `node`, expected one of `stack`, `service`, `after`, `device`" }),
         ),
     ];
     for (what, (status, problem), wanted) in cases {

@@ -129,6 +129,20 @@ async fn a_replica_tells_where_it_is_and_why_or_why_nobody_takes_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_list_is_read_in_pieces_without_loss() {
+    let hub = Hub::start().await;
+    // Nobody is there to take them: they wait, and are listed all the same.
+    let many = "services:\n  a:\n    image: x\n    deploy: {replicas: 15000}\n  b:\n    image: x\n    deploy: {replicas: 8000}\n";
+    assert_eq!(hub.put("/v1/stacks/many", compose(many)).await.0, 200);
+    let first = hub.get("/v1/replicas?stack=many").await.1;
+    assert_eq!(first["next"], "many/b.5000");
+    let rest = hub.get("/v1/replicas?stack=many&after=many/b.5000").await.1;
+    let count = |list: &serde_json::Value| list["replicas"].as_array().unwrap().len();
+    assert_eq!((count(&first), count(&rest), &rest["next"]), (20_000, 3_000, &serde_json::Value::Null));
+    assert_eq!(rest["replicas"][0]["name"], "many/b.5001");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drained_device_is_emptied_and_a_forgotten_one_is_gone() {
     let hub = Hub::start().await;
     let (first, second) = (hub.device("first").await, hub.device("second").await);
