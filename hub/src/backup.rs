@@ -59,6 +59,7 @@ pub async fn backup(config: &Config, file: &Path) -> Result<u64, BackupError> {
 }
 
 async fn from_hub(listen: SocketAddr, file: &Path, out: &mut File) -> Result<(), BackupError> {
+    crate::run::install_crypto();
     let url = format!("http://{}/v1/backup", reachable(listen));
     let fail = |source| BackupError::Hub { url: url.clone(), source };
     let mut answer = reqwest::get(&url).await.and_then(reqwest::Response::error_for_status).map_err(fail)?;

@@ -88,17 +88,20 @@ impl Config {
     /// With all problems. A file that was named must be there; the default one need not.
     pub fn load(file: Option<&Path>, flags: Raw) -> Result<Self, Problems> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-        let fail = |problems: Vec<String>| Problems { file: Some(path.to_owned()), problems };
-        let (mut raw, mut problems) = match std::fs::read_to_string(path) {
-            Ok(text) => Raw::parse(&text, KEYS),
-            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => Default::default(),
-            Err(error) => return Err(fail(vec![format!("it cannot be read: {error}")])),
+        let read = match std::fs::read_to_string(path) {
+            Ok(text) => Some(text),
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let problems = vec![format!("it cannot be read: {error}")];
+                return Err(Problems { file: Some(path.to_owned()), problems });
+            }
         };
+        let (mut raw, mut problems) = read.as_ref().map(|text| Raw::parse(text, KEYS)).unwrap_or_default();
         raw.overridden_by(flags);
         let config = Checks { raw: &raw, problems: &mut problems }.config();
         match config {
             Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(fail(problems)),
+            _ => Err(Problems { file: read.map(|_| path.to_owned()), problems }),
         }
     }
 }
@@ -253,7 +256,10 @@ impl Checks<'_> {
     fn wrong(&mut self, key: &str, problem: &str) {
         self.problems.push(match self.raw.origin(key) {
             Some(Origin::Line(line)) => format!("line {line}: {problem}"),
-            Some(Origin::Flag) => format!("--{}: {problem}", key.replace('_', "-")),
+            Some(Origin::Flag) => {
+                let problem = problem.strip_prefix(key).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(problem);
+                format!("--{}: {problem}", key.replace('_', "-"))
+            }
             None => problem.to_owned(),
         });
     }

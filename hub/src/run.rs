@@ -90,6 +90,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 /// # Errors
 /// If the store cannot be opened or an address not listened on.
 pub async fn start(config: Config) -> Result<Running, RunError> {
+    install_crypto();
     raise_file_limit();
     let mut store = Store::open(&config.state_dir)?;
     let loaded = store.load()?;
@@ -176,6 +177,12 @@ async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListene
 
 fn no_listen(address: SocketAddr, purpose: &'static str, source: io::Error) -> RunError {
     RunError::Listen { address, purpose, source }
+}
+
+/// The one provider of cryptography. Without it the first TLS connection would panic; with two, too.
+pub(crate) fn install_crypto() {
+    // An error means that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Each device needs a file descriptor, and the usual soft limit of 1024 is for programs that use select(2).

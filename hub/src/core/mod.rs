@@ -128,6 +128,7 @@ pub struct HubCore {
     stepped_at: Moment,
     look_again_at: Option<Moment>,
     link_down: Option<String>,
+    link_was_up: bool,
     unsaved: BTreeMap<Key, Option<Value>>,
     unpublished: BTreeSet<DeviceName>,
     saving: Option<Saving>,
@@ -167,6 +168,7 @@ impl HubCore {
             stepped_at: now,
             look_again_at: None,
             link_down: Some("not connected yet".to_owned()),
+            link_was_up: false,
             unsaved: BTreeMap::new(),
             unpublished: BTreeSet::new(),
             saving: None,
@@ -282,8 +284,9 @@ impl HubCore {
     }
 
     fn link_up(&mut self, effects: &mut Vec<Effect>) {
-        if let Some(reason) = self.link_down.take()
-            && self.stepped_at > self.started_at
+        let was_down = self.link_down.take();
+        if std::mem::replace(&mut self.link_was_up, true)
+            && let Some(reason) = was_down
         {
             effects.push(Effect::Remark(Remark::broker_up(&reason)));
         }
