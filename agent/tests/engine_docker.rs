@@ -104,6 +104,9 @@ impl Bench for Real {
         let environment = vec![("HEALTHY_AFTER".to_owned(), "0.7".to_owned())];
         ContainerSpec { healthcheck: Some(check(asks("/healthz"))), environment, ..self.runs() }
     }
+    fn runs_healthchecks(&self) -> bool {
+        self.flavour == Flavour::Docker || Path::new("/run/systemd/system").exists()
+    }
     fn cannot_start(&self) -> ContainerSpec {
         ContainerSpec { entrypoint: Some(vec!["/nothing".to_owned()]), ..self.runs() }
     }

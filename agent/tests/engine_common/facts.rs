@@ -50,6 +50,10 @@ pub async fn a_crash_is_told_with_its_code_and_the_container_starts_again(bench:
 }
 
 pub async fn a_kill_for_memory_is_told_apart_from_a_crash(bench: &impl Bench) {
+    if !bench.runs_healthchecks() {
+        eprintln!("left out: this engine runs no healthchecks here");
+        return;
+    }
     let mut watched = Watched::new(bench.engine()).await;
     let id = watched.start(&new(bench.is_greedy())).await;
     // What is told first decides what is done next: it must be right at once.
@@ -59,6 +63,10 @@ pub async fn a_kill_for_memory_is_told_apart_from_a_crash(bench: &impl Bench) {
 }
 
 pub async fn health_is_told_when_it_changes(bench: &impl Bench) {
+    if !bench.runs_healthchecks() {
+        eprintln!("left out: this engine runs no healthchecks here");
+        return;
+    }
     let mut watched = Watched::new(bench.engine()).await;
     let id = watched.start(&new(bench.is_healthy())).await;
     let is = |wanted| move |state| state == ContainerState::Running { health: wanted };

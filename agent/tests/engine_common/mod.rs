@@ -29,6 +29,10 @@ pub trait Bench: Sync {
     fn is_greedy(&self) -> ContainerSpec;
     /// Has a healthcheck that passes after a moment.
     fn is_healthy(&self) -> ContainerSpec;
+    /// Whether its engine runs healthchecks here. Podman leaves them to systemd.
+    fn runs_healthchecks(&self) -> bool {
+        true
+    }
     /// Cannot be started, though its image is there.
     fn cannot_start(&self) -> ContainerSpec;
     /// An image that is neither there nor to be had.

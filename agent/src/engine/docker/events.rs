@@ -20,7 +20,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(10);
 /// Every so many pings the whole list is told again, in case an event was lost; the first one comes early, because the
 /// list of a new connection may have been taken just before the engine began to send events.
-const LIST_EVERY: u32 = 30;
+const LIST_EVERY: u32 = 6;
 /// First and longest wait before the next try to reach an engine that is down.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 

@@ -44,7 +44,8 @@ pub(super) fn for_pull(error: EngineError, image: &str) -> EngineError {
     }
 }
 
-fn said(status: u16, message: &str) -> EngineError {
+/// The kind of a refusal, by its words.
+pub(super) fn said(status: u16, message: &str) -> EngineError {
     let reason = cut(message);
     let lower = message.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
@@ -52,7 +53,7 @@ fn said(status: u16, message: &str) -> EngineError {
         EngineError::NoSpace { reason }
     } else if has(&["port is already allocated", "address already in use", "ports are not available"]) {
         EngineError::PortTaken { reason }
-    } else if status == 404 && has(&["no such container", "no container with"]) {
+    } else if has(&["no such container", "no container with"]) {
         EngineError::NoSuchContainer { id: reason }
     } else if has(&["no such image", "image not known", "does not match the specified platform"]) && status == 404 {
         EngineError::ImageNotFound { image: reason }

@@ -1,26 +1,67 @@
 //! What Docker tells about containers and images, as ours.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{MutexGuard, PoisonError};
 
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, PortMap};
-use bollard::query_parameters::ListContainersOptions;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use outrigger_protocol::PortProtocol;
+use outrigger_protocol::{Arch, CgroupVersion, EngineKind, PortProtocol};
+use serde::de::DeserializeOwned;
 
-use super::super::{Container, ContainerId, ContainerState, EngineError, Health, LossLabel, label, port_protocol};
-use super::{ASK, DIGESTS, DockerEngine, boxed};
+use super::super::{
+    Container, ContainerId, ContainerState, Description, EngineError, Health, LossLabel, label, port_protocol,
+};
+use super::ask::{ask, encode};
+use super::{ASK, DIGESTS, DockerEngine};
+
+mod answer;
+
+use answer::{Image, Info, Inspected, Listed, Port, State, Version};
 
 /// Containers looked at at a time: more make the engine slower for everybody.
 const AT_ONCE: usize = 8;
+/// How often a list is asked for that fails because of a container removed meanwhile.
+const LIST_TRIES: u32 = 10;
 
 impl DockerEngine {
+    async fn ask<T: DeserializeOwned>(&self, path: &str, call: &'static str) -> Result<T, EngineError> {
+        ask(&self.socket, path, call, ASK).await
+    }
+
+    pub(super) async fn describe_engine(&self) -> Result<Description, EngineError> {
+        let (version, info): (Version, Info) =
+            tokio::try_join!(self.ask("/version", "version"), self.ask("/info", "info"))?;
+        let is_podman = version.components.iter().flatten().any(|component| component.name.contains("Podman"));
+        Ok(Description {
+            kind: if is_podman { EngineKind::Podman } else { EngineKind::Docker },
+            version: version.version,
+            arch: version.arch.parse::<Arch>().ok(),
+            cgroup: match info.cgroup_version.as_str() {
+                // Engines that say nothing know only the first.
+                "1" | "v1" | "" => CgroupVersion::V1,
+                "2" | "v2" => CgroupVersion::V2,
+                _ => CgroupVersion::Unknown,
+            },
+            memory_limit: info.memory_limit,
+            root_dir: info.docker_root_dir.map(PathBuf::from),
+        })
+    }
+
     pub(super) async fn list_ours(&self) -> Result<Vec<Container>, EngineError> {
-        let filters = HashMap::from([("label".to_owned(), vec![self.scope_label()])]);
-        let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
-        let found = boxed("list containers", ASK, self.client()?.list_containers(Some(options))).await?;
+        let filters = format!(r#"{{"label":["{}"]}}"#, self.scope_label());
+        let path = format!("/containers/json?all=true&filters={}", encode(&filters));
+        let mut tries = 0;
+        let found: Vec<Listed> = loop {
+            tries += 1;
+            match self.ask(&path, "list containers").await {
+                // Podman fails as a whole when one is removed while it lists.
+                Err(EngineError::NoSuchContainer { .. }) if tries < LIST_TRIES => {}
+                found => break found?,
+            }
+        };
         // The list itself does not say how a container ended, or which process to look at.
-        let ids = found.into_iter().filter_map(|summary| summary.id);
-        let details = stream::iter(ids).map(|id| async move { self.inspect_by(&id).await }).buffer_unordered(AT_ONCE);
+        let details = stream::iter(found).map(|one| async move { self.inspect_by(&one.id).await });
+        let details = details.buffer_unordered(AT_ONCE);
         let mut containers: Vec<Container> = details.try_filter_map(async |one| Ok(one)).try_collect().await?;
         containers.sort_by(|a, b| a.placement.cmp(&b.placement).then_with(|| a.id.cmp(&b.id)));
         Ok(containers)
@@ -31,7 +72,7 @@ impl DockerEngine {
     }
 
     pub(super) async fn inspect_by(&self, id: &str) -> Result<Option<Container>, EngineError> {
-        let answer = match boxed("inspect container", ASK, self.client()?.inspect_container(id, None)).await {
+        let answer = match self.ask(&format!("/containers/{}/json", encode(id)), "inspect container").await {
             Err(EngineError::NoSuchContainer { .. }) => return Ok(None),
             other => other?,
         };
@@ -58,18 +99,23 @@ impl DockerEngine {
         Ok(digest)
     }
 
-    fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
-        self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn digests(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn digest_of(&self, image: &str) -> Result<Option<String>, EngineError> {
-        let found = match boxed("inspect image", ASK, self.client()?.inspect_image(image)).await {
+        let found: Image = match self.ask(&format!("/images/{}/json", encode(image)), "inspect image").await {
             Err(EngineError::ImageNotFound { .. }) => return Ok(None),
             other => other?,
         };
         let digests = found.repo_digests.unwrap_or_default();
-        Ok(choose_digest(image, &digests).or(found.id))
+        Ok(choose_digest(image, &digests).or_else(|| Some(with_algorithm(found.id))))
     }
+}
+
+/// Podman leaves out what the hash is of.
+fn with_algorithm(id: String) -> String {
+    if id.contains(':') { id } else { format!("sha256:{id}") }
 }
 
 /// An image that was pulled under several names may have several digests: the one of the name asked for counts.
@@ -81,61 +127,55 @@ fn choose_digest(image: &str, repo_digests: &[String]) -> Option<String> {
 }
 
 /// The container if its labels make it ours. Labels that we cannot have written make it somebody else's.
-fn ours(answer: ContainerInspectResponse, scope: &str) -> Option<Container> {
-    let config = answer.config?;
-    let labels = config.labels?;
+fn ours(answer: Inspected, scope: &str) -> Option<Container> {
+    let labels = answer.config.labels?;
     if labels.get(label::SCOPE)? != scope {
         return None;
     }
-    let state = answer.state?;
-    let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0);
-    let since = match state.running {
-        Some(true) => state.started_at.as_deref(),
-        Some(false) | None => state.finished_at.as_deref(),
-    };
+    let state = answer.state;
+    let since = if state.running { &state.started_at } else { &state.finished_at };
     Some(Container {
-        id: ContainerId(answer.id?.into()),
+        id: ContainerId(answer.id.into()),
         placement: label::placement(labels.get(label::PLACEMENT)?)?,
         replica: labels.get(label::REPLICA)?.parse().ok()?,
         loss: labels.get(label::LOSS).and_then(|text| LossLabel::from_text(text)).unwrap_or(LossLabel::Available),
-        since_unix: since.and_then(unix_seconds),
+        since_unix: unix_seconds(since),
         state: state_of(&state),
-        image: config.image.unwrap_or_default(),
-        digest: answer.image.unwrap_or_default(),
-        ports: answer.network_settings.and_then(|network| network.ports).map(open_ports).unwrap_or_default(),
-        pid,
+        image: answer.config.image,
+        digest: with_algorithm(answer.image),
+        ports: answer.network_settings.ports.map(open_ports).unwrap_or_default(),
+        pid: u32::try_from(state.pid).ok().filter(|&pid| pid != 0),
     })
 }
 
-fn state_of(state: &bollard::models::ContainerState) -> ContainerState {
-    if state.running == Some(true) {
+fn state_of(state: &State) -> ContainerState {
+    if state.running {
         return ContainerState::Running { health: health_of(state) };
     }
-    let code = state.exit_code.unwrap_or(0);
-    match state.status {
-        Some(ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::REMOVING) => ContainerState::Dead,
-        Some(ContainerStateStatusEnum::CREATED) => ContainerState::Created,
+    match state.status.as_str() {
+        "dead" | "removing" => ContainerState::Dead,
+        "created" | "configured" | "initialized" => ContainerState::Created,
         // The flag stays when a child was killed for memory and the main process went on to end well.
-        _ => ContainerState::Exited { code, out_of_memory: state.oom_killed == Some(true) && code != 0 },
+        _ => ContainerState::Exited { code: state.exit_code, out_of_memory: state.oom_killed && state.exit_code != 0 },
     }
 }
 
-fn health_of(state: &bollard::models::ContainerState) -> Health {
-    match state.health.as_ref().and_then(|health| health.status) {
-        Some(HealthStatusEnum::STARTING) => Health::Starting,
-        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
-        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
-        Some(HealthStatusEnum::EMPTY | HealthStatusEnum::NONE) | None => Health::None,
+fn health_of(state: &State) -> Health {
+    match state.health.as_ref().map(|health| health.status.as_str()) {
+        Some("starting") => Health::Starting,
+        Some("healthy") => Health::Healthy,
+        Some("unhealthy") => Health::Unhealthy,
+        Some(_) | None => Health::None,
     }
 }
 
 /// One entry for each port, though Docker names it once for IPv4 and once for IPv6.
-fn open_ports(map: PortMap) -> Vec<(u16, u16, PortProtocol)> {
+fn open_ports(map: HashMap<String, Option<Vec<Port>>>) -> Vec<(u16, u16, PortProtocol)> {
     let mut ports = Vec::new();
     for (key, bindings) in map {
         let Some((container, protocol)) = key.split_once('/') else { continue };
         let (Ok(container), Some(protocol)) = (container.parse(), port_protocol(protocol)) else { continue };
-        let hosts = bindings.into_iter().flatten().filter_map(|binding| binding.host_port?.parse().ok());
+        let hosts = bindings.into_iter().flatten().filter_map(|binding| binding.host_port.parse().ok());
         ports.extend(hosts.map(|host| (container, host, protocol)));
     }
     ports.sort_unstable();

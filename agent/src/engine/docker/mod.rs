@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions, StopContainerOptions};
-use outrigger_protocol::{Arch, CgroupVersion, DeviceName, EngineKind, LogChunk, LogsRequest, Platform};
+use outrigger_protocol::{DeviceName, LogChunk, LogsRequest, Platform};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
 use super::{Container, ContainerId, Description, Engine, EngineError, EngineEvent, NewContainer, PullProgress};
 
+mod ask;
 mod create;
 mod events;
 mod failure;
@@ -62,6 +63,8 @@ pub enum Flavour {
 #[derive(Debug)]
 pub struct DockerEngine {
     config: DockerConfig,
+    /// Its path without `unix://`.
+    socket: PathBuf,
     /// Made with the first call that finds the socket: the engine may start after us.
     client: OnceLock<Docker>,
     /// Image id to digest; ids never change their meaning.
@@ -72,14 +75,16 @@ impl DockerEngine {
     /// An engine that need not run yet.
     #[must_use]
     pub fn new(config: DockerConfig) -> Self {
-        Self { config, client: OnceLock::new(), digests: Mutex::new(HashMap::new()) }
+        let text = config.socket.to_string_lossy();
+        let socket = PathBuf::from(text.strip_prefix("unix://").unwrap_or(&text));
+        Self { config, socket, client: OnceLock::new(), digests: Mutex::new(HashMap::new()) }
     }
 
     fn client(&self) -> Result<&Docker, EngineError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let socket = self.config.socket.to_string_lossy();
+        let socket = self.socket.to_string_lossy();
         let client = Docker::connect_with_unix(&socket, LIBRARY.as_secs(), bollard::API_DEFAULT_VERSION)
             .map_err(|error| failure::of(&error))?;
         Ok(self.client.get_or_init(|| client))
@@ -150,23 +155,7 @@ async fn boxed<T>(
 
 impl Engine for DockerEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
-        let client = self.client()?;
-        let (version, system) =
-            tokio::try_join!(boxed("version", ASK, client.version()), boxed("info", ASK, client.info()))?;
-        let podman = version.components.iter().flatten().any(|component| component.name.contains("Podman"));
-        let architecture = version.arch.or(system.architecture).unwrap_or_default();
-        Ok(Description {
-            kind: if podman { EngineKind::Podman } else { EngineKind::Docker },
-            version: version.version.or(system.server_version).unwrap_or_default(),
-            arch: architecture.parse::<Arch>().ok(),
-            cgroup: match system.cgroup_version {
-                Some(bollard::models::SystemInfoCgroupVersionEnum::_1) => CgroupVersion::V1,
-                Some(bollard::models::SystemInfoCgroupVersionEnum::_2) => CgroupVersion::V2,
-                Some(bollard::models::SystemInfoCgroupVersionEnum::EMPTY) | None => CgroupVersion::Unknown,
-            },
-            memory_limit: system.memory_limit.unwrap_or(false),
-            root_dir: system.docker_root_dir.map(PathBuf::from),
-        })
+        self.describe_engine().await
     }
 
     async fn list(&self) -> Result<Vec<Container>, EngineError> {

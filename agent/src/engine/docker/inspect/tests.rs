@@ -1,9 +1,7 @@
-use bollard::models::ContainerInspectResponse;
-
 use super::*;
 
 /// As Docker 20.10 answers, less what is not read.
-fn recorded(state: &str) -> ContainerInspectResponse {
+fn recorded(state: &str) -> Inspected {
     let text = r#"{
       "Id": "f00d5e3a8c4b1f00d5e3a8c4b1f00d5e3a8c4b1f00d5e3a8c4b1f00d5e3a8c4b",
       "Created": "2026-11-22T16:58:01.123456789Z",
@@ -61,10 +59,10 @@ fn what_another_scope_or_nobody_labelled_is_not_ours() {
     let running = r#"{"Status": "running", "Running": true}"#;
     assert_eq!(ours(recorded(running), "pi-5"), None);
     let mut bare = recorded(running);
-    bare.config.as_mut().unwrap().labels = None;
+    bare.config.labels = None;
     assert_eq!(ours(bare, "pi-4"), None);
     let mut strange = recorded(running);
-    let labels = strange.config.as_mut().unwrap().labels.as_mut().unwrap();
+    let labels = strange.config.labels.as_mut().unwrap();
     labels.insert("outrigger.placement".to_owned(), "not a number".to_owned());
     assert_eq!(ours(strange, "pi-4"), None);
 }
