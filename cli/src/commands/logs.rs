@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use outrigger_api::{LogFrame, LogsQuery, ProblemKind, ReplicaQuery};
+use outrigger_api::{LogFrame, LogOutput, LogsQuery, ProblemKind, ReplicaQuery};
 
 use crate::args::{Format, Logs};
 use crate::clock::{self, Deadline};
@@ -129,6 +129,7 @@ fn follow(
     // Replicas that are added later are followed from their beginning.
     let later = LogsQuery { tail: None, since: None, ..query.clone() };
     let mut look_again = Deadline::after(PAUSE);
+    let mut last_trouble = String::new();
     loop {
         if look_again.is_over() {
             begin(replica_names(client, target).unwrap_or_default(), &later, &mut followed);
@@ -144,7 +145,12 @@ fn follow(
                 });
             }
             Ok(News::Gone(name)) => drop(followed.remove(&name)),
-            Ok(News::Trouble(trouble)) => out.note(Tone::Warning, &trouble),
+            // That the hub is away is told once, not by each replica.
+            Ok(News::Trouble(trouble)) if trouble == last_trouble => (),
+            Ok(News::Trouble(trouble)) => {
+                out.note(Tone::Warning, &trouble);
+                last_trouble = trouble;
+            }
             Ok(News::Failed(failure)) => return Err(failure),
             Err(RecvTimeoutError::Timeout) => (),
             Err(RecvTimeoutError::Disconnected) => return Ok(Exit::Ok),
@@ -165,7 +171,7 @@ fn follow_one(client: &Client, name: &str, mut query: LogsQuery, sender: &SyncSe
         };
         if let Some(trouble) = trouble.filter(|trouble| *trouble != told) {
             told.clone_from(&trouble);
-            if sender.send(News::Trouble(format!("{name}: {trouble}; still waiting"))).is_err() {
+            if sender.send(News::Trouble(trouble)).is_err() {
                 return;
             }
         }
@@ -184,14 +190,16 @@ fn follow_copy(
 ) -> Result<Option<String>, News> {
     let waits = |failure: Failure| match failure {
         Failure::Refused(problem) if problem.kind == ProblemKind::NotFound => Err(News::Gone(name.to_owned())),
-        Failure::Refused(problem) => Ok(Some(problem.to_string())),
-        failure @ (Failure::Unreachable { .. } | Failure::Interrupted { .. }) => Ok(Some(failure.to_string())),
+        Failure::Refused(problem) => Ok(Some(format!("{name}: {problem}; still waiting"))),
+        failure @ (Failure::Unreachable { .. } | Failure::Interrupted { .. }) => {
+            Ok(Some(format!("{failure}; still waiting")))
+        }
         failure => Err(News::Failed(failure)),
     };
     match client.replica(name) {
         Ok(replica) => match replica.copy {
             Some(copy) => seen.begin(copy.placement, query),
-            None => return Ok(Some("no device can take it".into())),
+            None => return Ok(Some(format!("{name}: no device can take it; still waiting"))),
         },
         Err(failure) => return waits(failure),
     }
@@ -204,7 +212,7 @@ fn follow_copy(
     for line in lines {
         let Ok(line) = line else { break };
         match parse(&line) {
-            LogFrame::End { error, .. } => return Ok(error),
+            LogFrame::End { error, .. } => return Ok(error.map(|error| format!("{name}: {error}; still waiting"))),
             frame if !seen.is_new(&frame) => (),
             frame => sender.send(News::Frame(frame)).map_err(|error| error.0)?,
         }
@@ -212,12 +220,21 @@ fn follow_copy(
     Ok(None)
 }
 
-/// How far the output of a copy was shown.
+/// How far the output of a copy was shown. Only within stdout, and within stderr, do times come in order.
 #[derive(Debug, Default)]
 struct Seen {
     placement: Option<String>,
-    last_time: Option<String>,
-    began_again_s: i64,
+    stdout: Shown,
+    stderr: Shown,
+}
+
+/// How far one of the two was shown.
+#[derive(Debug, Default)]
+struct Shown {
+    /// Time of the last line.
+    last: Option<Moment>,
+    /// What was shown before the present connection: up to this time.
+    before: Option<Moment>,
 }
 
 impl Seen {
@@ -226,30 +243,48 @@ impl Seen {
         match &self.placement {
             None => (),
             Some(known) if *known == placement => {
-                query.tail = None;
-                if self.last_time.is_some() {
-                    query.since = Some(self.began_again_s);
+                let last = [self.stdout.last, self.stderr.last];
+                // From the one that is further behind; what the other has shown since is left out line by line.
+                if let Some(since) = last.into_iter().flatten().map(|(seconds, _)| seconds).min() {
+                    (query.tail, query.since) = (None, Some(since));
                 }
+                self.stdout.before = self.stdout.last;
+                self.stderr.before = self.stderr.last;
             }
             Some(_) => {
-                query.tail = None;
-                query.since = None;
-                self.last_time = None;
+                (query.tail, query.since) = (None, None);
+                (self.stdout, self.stderr) = (Shown::default(), Shown::default());
             }
         }
         self.placement = Some(placement);
     }
 
-    /// Whether a frame was not shown yet. Times of one engine are of equal length, so they compare as text.
+    /// Whether a frame was not shown yet. A line without a time that can be read is shown rather than lost.
     fn is_new(&mut self, frame: &LogFrame) -> bool {
-        let LogFrame::Line { time: Some(time), .. } = frame else { return true };
-        let is_new = self.last_time.as_ref().is_none_or(|last| time > last || time.len() != last.len());
+        let LogFrame::Line { time: Some(time), output, .. } = frame else { return true };
+        let Some(moment) = moment(time) else { return true };
+        let shown = match output {
+            LogOutput::Stdout => &mut self.stdout,
+            LogOutput::Stderr => &mut self.stderr,
+        };
+        let is_new = shown.before.is_none_or(|before| moment > before);
         if is_new {
-            self.began_again_s = unix_seconds(time).unwrap_or(self.began_again_s);
-            self.last_time = Some(time.clone());
+            shown.last = Some(moment);
         }
         is_new
     }
+}
+
+/// Seconds since 1970, and nanoseconds.
+type Moment = (i64, u32);
+
+/// Reads a time in RFC 3339. Engines leave the zeros at the end of the fraction out, so it cannot be compared as text.
+fn moment(time: &str) -> Option<Moment> {
+    let fraction = time.get(19..)?.strip_prefix('.').unwrap_or_default();
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).take(9);
+    let (value, places) =
+        digits.fold((0, 0), |(value, places), digit| (value * 10 + u32::from(digit - b'0'), places + 1));
+    Some((unix_seconds(time)?, value * 10u32.pow(9 - places)))
 }
 
 /// Seconds since 1970 of a time in RFC 3339; days by Howard Hinnant's `days_from_civil`.
@@ -321,17 +356,14 @@ fn short(replica: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_api::LogOutput;
-
     use super::*;
 
     fn line(time: &str) -> LogFrame {
-        LogFrame::Line {
-            replica: "shop/web.1".into(),
-            output: LogOutput::Stdout,
-            time: Some(time.into()),
-            text: "hello".into(),
-        }
+        line_of(LogOutput::Stdout, time)
+    }
+
+    fn line_of(output: LogOutput, time: &str) -> LogFrame {
+        LogFrame::Line { replica: "shop/web.1".into(), output, time: Some(time.into()), text: "hello".into() }
     }
 
     #[test]
@@ -351,10 +383,21 @@ mod tests {
         assert_eq!(query.tail, Some(5));
         assert!(seen.is_new(&line("2026-11-22T16:56:34.000000001Z")));
         assert!(seen.is_new(&line("2026-11-22T16:56:34.000000002Z")));
+        let late = line_of(LogOutput::Stderr, "2026-11-22T16:56:33.000000009Z");
+        assert!(seen.is_new(&late), "stderr has a time of its own");
         seen.begin("2a".into(), &mut query);
-        assert_eq!((query.tail, query.since), (None, Some(1_795_366_594)));
+        assert_eq!((query.tail, query.since), (None, Some(1_795_366_593)));
+        assert!(!seen.is_new(&late));
         assert!(!seen.is_new(&line("2026-11-22T16:56:34.000000002Z")));
         assert!(seen.is_new(&line("2026-11-22T16:56:34.000000003Z")));
+    }
+
+    #[test]
+    fn a_fraction_without_its_zeros_is_the_same_moment() {
+        let of = |text: &str| moment(&format!("2026-11-22T16:56:34{text}")).unwrap();
+        assert_eq!(of(".120000000Z"), of(".12Z"));
+        assert_eq!(of("+00:00"), of(".0Z"));
+        assert!(of(".119999999Z") < of(".12Z"));
     }
 
     #[test]
