@@ -128,12 +128,17 @@ fn copies(view: &View) -> String {
 
 fn timed_out(view: &View, limit: Duration) -> Failure {
     let first = view.replicas.iter().find(|replica| !is_ready(replica));
-    let example = first.map(|replica| format!("; {} is {}", replica.name, state_line(replica).1)).unwrap_or_default();
+    let example = first.map(|replica| format!("; {}: {}", replica.name, state_line(replica).1)).unwrap_or_default();
     Failure::TimedOut {
         message: format!("after {limit:?} {} running{example}", copies(view)),
         hint: match first {
             Some(replica) if replica.state == ReplicaState::Pending => {
                 format!("`outrigger why {}` tells what each device lacks", replica.name)
+            }
+            Some(replica)
+                if matches!(replica.state, ReplicaState::BackOff | ReplicaState::Failed | ReplicaState::Unhealthy) =>
+            {
+                format!("`outrigger logs {}` shows what it wrote, `outrigger ps` how it goes on", replica.name)
             }
             Some(_) | None => "it goes on without you; `outrigger ps` shows it, --timeout waits longer".into(),
         },
@@ -168,8 +173,9 @@ fn stage(replica: &Replica) -> (Tone, String) {
 enum Board {
     /// Lines that change in place.
     Bars { bars: MultiProgress, lines: Vec<ProgressBar>, summary: ProgressBar, look: Look, rows: usize },
-    /// A line for each change. Remembers what was shown last of each replica.
-    Log { shown: BTreeMap<String, String>, told_unreachable: bool },
+    /// A line for each change. Remembers what was shown of each replica, since it ran last: a replica that is tried
+    /// again and again is not told again and again.
+    Log { shown: BTreeMap<String, Vec<String>>, told_unreachable: bool },
 }
 
 impl Board {
@@ -190,10 +196,15 @@ impl Board {
             Self::Log { shown, .. } => {
                 for replica in &view.replicas {
                     let (tone, text) = stage(replica);
-                    if shown.get(&replica.name) != Some(&text) {
-                        out.note(tone, &format!("{}: {text}", replica.name));
-                        shown.insert(replica.name.clone(), text);
+                    let shown = shown.entry(replica.name.clone()).or_default();
+                    if shown.contains(&text) {
+                        continue;
                     }
+                    out.note(tone, &format!("{}: {text}", replica.name));
+                    if replica.state == ReplicaState::Running {
+                        shown.clear();
+                    }
+                    shown.push(text);
                 }
             }
             Self::Bars { bars, lines, summary, look, rows } => {
@@ -311,6 +322,6 @@ shop/web.10  pending: no device has two cameras";
         let short = picture(&view, Look::PLAIN, 2).join("\n");
         assert_eq!(short, "shop/web.2   pulling 45% on pi-2\nshop/web.10  pending: no device has two cameras");
         let failure = timed_out(&view, Duration::from_secs(5));
-        assert_eq!(failure.to_string(), "after 5s 1 of 3 copies running; shop/web.2 is pulling 45% on pi-2");
+        assert_eq!(failure.to_string(), "after 5s 1 of 3 copies running; shop/web.2: pulling 45% on pi-2");
     }
 }

@@ -228,7 +228,7 @@ fn waiting_in_vain_ends_with_5() {
     ]);
     let ran = hub.run(&["restart", "web", "--wait", "--timeout", "100ms"]);
     assert_eq!(ran.code, 5, "{ran:?}");
-    assert!(ran.stderr.contains("shop/web.1 is pending: no device has two cameras"), "{ran:?}");
+    assert!(ran.stderr.contains("shop/web.1: pending: no device has two cameras"), "{ran:?}");
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn read_one(client: &Client, name: &str, query: &LogsQuery, shape: &Shape, out: 
         if let LogFrame::End { error: Some(reason), .. } = &frame {
             return Err(Failure::Stuck {
                 message: format!("the output of {name} ended early: {reason}"),
-                hint: "try again".into(),
+                hint: "`outrigger ps` tells how it is".into(),
             });
         }
         show(&frame, query.timestamps, shape, out)?;

@@ -1,7 +1,8 @@
 //! The words and colours for what the API says in choices.
 
 use outrigger_api::{
-    Availability, DeviceState, ExitKind, Port, Pull, Replica, ReplicaState, ServiceChangeKind, Severity, UpdateState,
+    Availability, DeviceState, Exit, ExitKind, PlacedCopy, Port, Pull, Replica, ReplicaState, ServiceChangeKind,
+    Severity, UpdateState,
 };
 
 use crate::amounts;
@@ -113,26 +114,29 @@ pub(crate) fn ports(ports: &[Port]) -> String {
     ports.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// Why a replica is as it is: the hub's words, else how it ended last.
+/// Why a replica is as it is: what the hub says of it, and what its device does.
 pub(crate) fn detail(replica: &Replica) -> String {
-    if let Some(detail) = &replica.detail {
-        return detail.clone();
+    let of_copy = replica.copy.as_ref().and_then(copy_detail);
+    match (&replica.detail, of_copy) {
+        (Some(detail), Some(of_copy)) if !detail.contains(&of_copy) => format!("{detail}; {of_copy}"),
+        (Some(detail), _) => detail.clone(),
+        (None, of_copy) => of_copy.unwrap_or_default(),
     }
-    let Some(copy) = &replica.copy else { return String::new() };
-    if let Some(detail) = &copy.detail {
-        return detail.clone();
-    }
-    match (&copy.last_exit, replica.state) {
-        (
-            Some(exit),
-            ReplicaState::BackOff | ReplicaState::Failed | ReplicaState::Unhealthy | ReplicaState::Starting,
-        ) => match exit.kind {
-            ExitKind::Exited => format!("exited with {}", exit.code.unwrap_or_default()),
-            ExitKind::OutOfMemory => "killed: out of memory".into(),
-            ExitKind::NotStarted => exit.detail.clone().unwrap_or_else(|| "could not be started".into()),
-            ExitKind::Other => String::new(),
-        },
-        _ => String::new(),
+}
+
+/// The device's words, else how the container ended last, where that is what keeps it from running.
+fn copy_detail(copy: &PlacedCopy) -> Option<String> {
+    let is_in_trouble = matches!(copy.state, ReplicaState::BackOff | ReplicaState::Failed | ReplicaState::Unhealthy);
+    let exit = copy.last_exit.as_ref().filter(|_| is_in_trouble);
+    copy.detail.clone().or_else(|| exit.map(ended))
+}
+
+fn ended(exit: &Exit) -> String {
+    match exit.kind {
+        ExitKind::Exited => format!("exited with {}", exit.code.unwrap_or_default()),
+        ExitKind::OutOfMemory => "killed: out of memory".into(),
+        ExitKind::NotStarted => exit.detail.clone().unwrap_or_else(|| "could not be started".into()),
+        ExitKind::Other => "ended".into(),
     }
 }
 
@@ -144,4 +148,24 @@ pub(crate) fn ago(unix_ms: Option<u64>, now_unix_ms: u64) -> String {
 /// A coloured word as a field.
 pub(crate) fn cell((tone, word): (Tone, &'static str)) -> Cell {
     Cell::toned(tone, word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::samples;
+
+    #[test]
+    fn a_replica_that_cannot_run_tells_all_that_is_known_about_it() {
+        let mut replica = samples::replica("shop/web.1", ReplicaState::BackOff, "pi-1");
+        let exit = Exit { kind: ExitKind::Exited, code: Some(3), detail: None };
+        replica.copy.as_mut().unwrap().last_exit = Some(exit);
+        assert_eq!(detail(&replica), "exited with 3");
+        replica.detail = Some("no other device can take it".into());
+        assert_eq!(detail(&replica), "no other device can take it; exited with 3");
+        replica.detail = Some("exited with 3".into());
+        assert_eq!(detail(&replica), "exited with 3", "nothing is said twice");
+        let running = samples::replica("shop/web.1", ReplicaState::Running, "pi-1");
+        assert_eq!(detail(&running), "");
+    }
 }
