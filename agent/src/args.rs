@@ -11,34 +11,34 @@ use crate::config::{Config, ConfigError, DEFAULT_PATH, Placed, Raw, Surroundings
 #[command(name = "outrigger-agent", version, max_term_width = 100)]
 pub struct Args {
     /// Settings file; may be missing unless it is named here [default: /etc/outrigger/agent.toml]
-    #[arg(long, value_name = "PATH")]
+    #[arg(global = true, long, value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// Name of the device in the fleet [default: the host's name]
-    #[arg(long)]
+    #[arg(global = true, long)]
     pub name: Option<String>,
     /// Where the hub is [default: 127.0.0.1:1883]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(global = true, long, value_name = "HOST:PORT")]
     pub hub: Option<String>,
     /// Tells the containers of several agents on one engine apart [default: the device's name]
-    #[arg(long)]
+    #[arg(global = true, long)]
     pub scope: Option<String>,
     /// Where the agent keeps its assignment [default: /var/lib/outrigger-agent]
-    #[arg(long, value_name = "DIR")]
+    #[arg(global = true, long, value_name = "DIR")]
     pub state_dir: Option<String>,
     /// What runs the containers: docker, podman, or memory for nothing real [default: docker]
-    #[arg(long)]
+    #[arg(global = true, long)]
     pub engine: Option<String>,
     /// The engine's socket [default: DOCKER_HOST, else /var/run/docker.sock]
-    #[arg(long, value_name = "PATH")]
+    #[arg(global = true, long, value_name = "PATH")]
     pub engine_socket: Option<String>,
     /// Time between reports [default: 1s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(global = true, long, value_name = "TIME")]
     pub heartbeat: Option<String>,
     /// A label of the device; can be given again
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(global = true, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     pub labels: Vec<(String, String)>,
     /// A countable thing that the device has; can be given again
-    #[arg(long = "generic", value_name = "KIND=COUNT", value_parser = pair)]
+    #[arg(global = true, long = "generic", value_name = "KIND=COUNT", value_parser = pair)]
     pub generic: Vec<(String, String)>,
     /// What to do instead of running
     #[command(subcommand)]
@@ -48,6 +48,8 @@ pub struct Args {
 /// What to do instead of running.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
+    /// Look for what would keep this device from its work, and say how to put it right
+    Doctor,
     /// Print the version
     Version,
 }

@@ -1,21 +1,25 @@
 //! The program `outrigger-agent`.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use outrigger_agent::args::{Args, Command};
+use outrigger_agent::clock::Clock;
 use outrigger_agent::config::{Config, EngineChoice};
+use outrigger_agent::doctor::{self, Subject, Verdict};
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
+use outrigger_agent::probe::Root;
 use outrigger_agent::{run, signals};
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
     let args = Args::parse();
     match start(args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("outrigger-agent: {error:#}");
             ExitCode::FAILURE
@@ -23,15 +27,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(args: Args) -> anyhow::Result<()> {
-    match args.command {
-        Some(Command::Version) => {
-            println!("outrigger-agent {}", env!("CARGO_PKG_VERSION"));
-            return Ok(());
-        }
-        None => (),
+fn start(args: Args) -> anyhow::Result<ExitCode> {
+    if args.command == Some(Command::Version) {
+        println!("outrigger-agent {}", env!("CARGO_PKG_VERSION"));
+        return Ok(ExitCode::SUCCESS);
     }
-    log_to_stderr();
     let config = args.config()?;
     // One thread is enough, and each further one costs memory. Blocking calls (saving, resolving names) are rare and small.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -41,24 +41,62 @@ fn start(args: Args) -> anyhow::Result<()> {
         .thread_keep_alive(std::time::Duration::from_secs(1))
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(config))
+    match args.command {
+        Some(Command::Doctor) => runtime.block_on(examine(config)),
+        Some(Command::Version) | None => {
+            log_to_stderr();
+            runtime.block_on(serve(config)).map(|()| ExitCode::SUCCESS)
+        }
+    }
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = signals::shutdown().context("cannot listen for signals")?;
-    let docker = |socket, flavour| {
-        let (scope, device) = (config.scope.clone(), config.device.clone());
-        DockerEngine::new(DockerConfig { socket, flavour, scope, device })
-    };
     match config.engine.clone() {
-        EngineChoice::Docker(socket) => run::run(config.clone(), docker(socket, Flavour::Docker), shutdown).await?,
-        EngineChoice::Podman(socket) => run::run(config.clone(), docker(socket, Flavour::Podman), shutdown).await?,
+        EngineChoice::Docker(socket) => {
+            let engine = docker(&config, socket, Flavour::Docker);
+            run::run(config, engine, shutdown).await?;
+        }
+        EngineChoice::Podman(socket) => {
+            let engine = docker(&config, socket, Flavour::Podman);
+            run::run(config, engine, shutdown).await?;
+        }
         EngineChoice::Memory => {
             let engine = MemoryEngine::new(Behaviour::default());
             run::run(config, engine, shutdown).await?;
         }
     }
     Ok(())
+}
+
+/// Exit code 0 if this device is ready, 1 if something is wrong.
+async fn examine(config: Config) -> anyhow::Result<ExitCode> {
+    let mut subject = Subject {
+        root: Root::real(),
+        unix: Clock.unix_ms() / 1_000,
+        hub: config.hub.clone(),
+        state_dir: config.state_dir.clone(),
+        socket: None,
+    };
+    let seen = match config.engine.clone() {
+        EngineChoice::Docker(socket) => {
+            subject.socket = Some(socket.clone());
+            doctor::inspect(&subject, &docker(&config, socket, Flavour::Docker)).await
+        }
+        EngineChoice::Podman(socket) => {
+            subject.socket = Some(socket.clone());
+            doctor::inspect(&subject, &docker(&config, socket, Flavour::Podman)).await
+        }
+        EngineChoice::Memory => doctor::inspect(&subject, &MemoryEngine::new(Behaviour::default())).await,
+    };
+    let verdict =
+        doctor::print(&doctor::findings(&seen), &mut std::io::stdout()).context("cannot write the findings")?;
+    Ok(if verdict == Verdict::Wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn docker(config: &Config, socket: PathBuf, flavour: Flavour) -> DockerEngine {
+    let (scope, device) = (config.scope.clone(), config.device.clone());
+    DockerEngine::new(DockerConfig { socket, flavour, scope, device })
 }
 
 fn log_to_stderr() {

@@ -9,6 +9,7 @@ use rustix::fs::{Access, access, statvfs};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::config::HubAddress;
 use crate::engine::{Description, Engine, EngineError};
 use crate::probe::{Root, Sampler, cgroup_version, memory_limits};
 
@@ -22,8 +23,8 @@ pub struct Subject {
     pub root: Root,
     /// The wall clock, in seconds since 1970.
     pub unix: u64,
-    /// The hub, `HOST:PORT`.
-    pub hub: String,
+    /// The hub.
+    pub hub: HubAddress,
     /// Where the agent keeps its state.
     pub state_dir: PathBuf,
     /// The engine's socket; none for the engine in memory.
@@ -57,7 +58,7 @@ pub struct Inspection {
     pub state: StateDir,
     /// Space there.
     pub state_space: Option<Space>,
-    /// The hub, as configured.
+    /// The hub, as `HOST:PORT`.
     pub hub: String,
     /// Whether it is reached.
     pub reach: Reach,
@@ -96,8 +97,6 @@ pub enum Reach {
     NoSuchName(String),
     /// Nobody answers, or there is no way there.
     NoAnswer(String),
-    /// `HOST:PORT` is not what the text is.
-    Malformed,
 }
 
 /// Looks at everything.
@@ -118,7 +117,7 @@ pub async fn inspect(subject: &Subject, engine: &impl Engine) -> Inspection {
         state_dir: subject.state_dir.clone(),
         state: state_dir(&subject.state_dir),
         state_space: nearest(&subject.state_dir).and_then(space),
-        hub: subject.hub.clone(),
+        hub: written(&subject.hub),
         reach,
     }
 }
@@ -168,12 +167,14 @@ async fn is_synchronised(root: &Root) -> Option<bool> {
     }
 }
 
-async fn reach(hub: &str) -> Reach {
-    let has_port = hub.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if !has_port {
-        return Reach::Malformed;
-    }
-    let addresses = match timeout(PATIENCE, tokio::net::lookup_host(hub)).await {
+/// An IPv6 address stands in brackets, so that its port can be told from it.
+fn written(hub: &HubAddress) -> String {
+    let HubAddress { host, port } = hub;
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+async fn reach(hub: &HubAddress) -> Reach {
+    let addresses = match timeout(PATIENCE, tokio::net::lookup_host((hub.host.as_str(), hub.port))).await {
         Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
         Ok(Err(error)) => return Reach::NoSuchName(error.to_string()),
         Err(_) => return Reach::NoSuchName("the name server does not answer".to_owned()),

@@ -226,8 +226,5 @@ fn hub(seen: &Inspection) -> Finding {
             format!("{hub} does not answer: {reason}"),
             format!("check this device's network (ip route, ping) and the hub's firewall (TCP port {port})"),
         ),
-        Reach::Malformed => {
-            wrong(ABOUT, format!("`{hub}` names no hub"), "say host and port, such as hub.local:1883 (--hub HOST:PORT)")
-        }
     }
 }
