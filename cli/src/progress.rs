@@ -59,8 +59,8 @@ enum Verdict {
     Waiting,
     /// All is as wanted.
     Settled,
-    /// It will not come: why.
-    Stuck(String),
+    /// The update of this service has stopped: why.
+    Stuck { service: String, reason: String },
 }
 
 /// Waits until all copies run.
@@ -88,9 +88,12 @@ pub(crate) fn wait(client: &Client, scope: &Scope, limit: Duration, out: &mut Ou
                 out.note(Tone::Good, &format!("{} running", copies(&view)));
                 return Ok(());
             }
-            Verdict::Stuck(message) => {
+            Verdict::Stuck { service, reason } => {
                 board.clear();
-                return Err(Failure::Stuck { message, hint: "`outrigger ps` and `outrigger logs` tell more".into() });
+                return Err(Failure::Stuck {
+                    message: format!("the update of {service} has stopped: {reason}"),
+                    hint: format!("mend it and deploy again, or go on with `outrigger resume {service}`"),
+                });
             }
             Verdict::Waiting if deadline.is_over() => {
                 board.clear();
@@ -104,7 +107,7 @@ pub(crate) fn wait(client: &Client, scope: &Scope, limit: Duration, out: &mut Ou
 fn verdict(view: &View) -> Verdict {
     if let Some(service) = view.services.iter().find(|service| service.update.state == UpdateState::Paused) {
         let reason = service.update.reason.as_deref().unwrap_or("a new copy did not become healthy");
-        return Verdict::Stuck(format!("the update of {} has stopped: {reason}", service.name));
+        return Verdict::Stuck { service: service.name.clone(), reason: reason.to_owned() };
     }
     let is_there = |service: &Service| {
         let of_service = || view.replicas.iter().filter(|replica| replica.service == service.name);
@@ -301,7 +304,7 @@ mod tests {
         let mut view = view(vec![samples::replica("shop/web.1", ReplicaState::Unhealthy, "pi-1")]);
         view.services[0].update =
             Update { state: UpdateState::Paused, done: 0, total: 1, reason: Some("web.1 is unhealthy".into()) };
-        let stuck = Verdict::Stuck("the update of shop/web has stopped: web.1 is unhealthy".into());
+        let stuck = Verdict::Stuck { service: "shop/web".into(), reason: "web.1 is unhealthy".into() };
         assert_eq!(verdict(&view), stuck);
     }
 
