@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use outrigger_protocol::{DeviceName, Mode, PlacementId, Platform, Revision, ServiceRef, ServiceSpec};
+use outrigger_protocol::{DeviceName, LossPolicy, Mode, PlacementId, Platform, Revision, ServiceRef, ServiceSpec};
 
 use crate::fleet::Fleet;
 use crate::record::{DeviceRecord, Key, ServiceRecord, Stage};
@@ -11,7 +11,8 @@ use crate::service::{Content, Roll, Service};
 use crate::table::{DeviceIx, NumberMap, ServiceIx};
 
 impl Fleet {
-    /// A service is as this record says. Its copies follow with the next plan.
+    /// A service is as this record says. Its copies follow with the next plan; a removed one without any is for
+    /// [`Fleet::tidy_service`] to forget, when all that belongs to it is there.
     pub(crate) fn put_service(&mut self, name: ServiceRef, record: ServiceRecord) {
         let six = match self.services.find(&name) {
             Some(six) => six,
@@ -19,8 +20,8 @@ impl Fleet {
         };
         self.unsaved.gone.retain(|key| !matches!(key, Key::Service(gone) if *gone == name));
         let copies = self.copies_of(six);
-        let was_exclusive = self.services.get(six).is_some_and(Service::is_exclusive);
         let Some(service) = self.services.get_mut(six) else { return };
+        let loss_before = service.content.spec.loss;
         let rolls_on = service.revision == record.revision && record.paused == service.roll.paused;
         service.revision = record.revision;
         service.newest = record.newest;
@@ -38,7 +39,7 @@ impl Fleet {
         if !rolls_on {
             service.roll = Roll { paused: record.paused, ..Roll::default() };
         }
-        self.recount(six, &copies, was_exclusive);
+        self.recount(six, &copies, loss_before);
         let global = self.services.get(six).is_some_and(Service::is_global);
         if global {
             self.globals.insert(six)
@@ -54,9 +55,11 @@ impl Fleet {
     }
 
     /// What a copy reserves, and whether it is leased, may have changed with the service.
-    fn recount(&mut self, six: ServiceIx, copies: &[PlacementId], was_exclusive: bool) {
+    fn recount(&mut self, six: ServiceIx, copies: &[PlacementId], loss_before: LossPolicy) {
         let Some(service) = self.services.get(six) else { return };
         let (contents, exclusive, revision) = (service.contents.clone(), service.is_exclusive(), service.revision);
+        let was_exclusive = matches!(loss_before, LossPolicy::Exclusive { .. });
+        let is_other_policy = service.content.spec.loss != loss_before;
         let mut rolls = false;
         for id in copies {
             let Some(copy) = self.placements.get(id) else { continue };
@@ -69,9 +72,11 @@ impl Fleet {
                 }
                 self.count(*id, counted);
             }
-            if was_exclusive != exclusive {
+            if is_other_policy {
                 // The device is told what becomes of the copy when it hears nothing.
                 self.unsaved.assignments.insert(ix);
+            }
+            if was_exclusive != exclusive {
                 if let Some(device) = self.devices.get_mut(ix).filter(|_| leased) {
                     device.exclusive =
                         if exclusive { device.exclusive + 1 } else { device.exclusive.saturating_sub(1) };
@@ -96,7 +101,6 @@ impl Fleet {
         if service.is_global() {
             self.dirty.room.extend(self.devices.iter().map(|(ix, _)| ix));
         }
-        self.tidy_service(six);
     }
 
     /// A device is as this record says.

@@ -120,6 +120,8 @@ impl Fleet {
                     self.dirty.rolls.insert(six);
                 }
             }
+            // A service that was removed is kept for as long as it has copies, and not longer.
+            self.tidy_service(six);
         }
     }
 

@@ -67,7 +67,10 @@ impl Fleet {
             }
         }
         for (name, record) in outcome.services {
-            self.put_service(name, record);
+            self.put_service(name.clone(), record);
+            if let Some(six) = self.services.find(&name) {
+                self.tidy_service(six);
+            }
         }
         if let Some((name, record)) = outcome.device {
             match record {
