@@ -99,6 +99,14 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
+/// What a reader is told.
+enum Item {
+    /// Something happened.
+    Happened(Arc<Event>),
+    /// Some events before the next are no longer kept.
+    Gap,
+}
+
 /// One reader of the stream.
 struct Reader {
     log: EventLog,
@@ -134,16 +142,14 @@ impl Reader {
         Self { log, live, query, waiting: waiting.into(), seen: newest, is_gap, stopping, _place: place }
     }
 
-    /// The next message; none when the hub stops.
-    async fn next(&mut self) -> Option<Message> {
+    /// What is next; none when the hub stops.
+    async fn next(&mut self) -> Option<Item> {
         loop {
             if std::mem::take(&mut self.is_gap) {
-                return Some(Message::default().event("gap").data("some events are no longer kept").retry(RETRY));
+                return Some(Item::Gap);
             }
             if let Some(event) = self.waiting.pop_front() {
-                // An event is texts and numbers: it always serialises.
-                let text = serde_json::to_string(&*event).unwrap_or_default();
-                return Some(Message::default().id(event.id.to_string()).data(text).retry(RETRY));
+                return Some(Item::Happened(event));
             }
             // Both may be cancelled: nothing is taken by a wait that does not end.
             let received = tokio::select! {
@@ -176,5 +182,89 @@ impl Reader {
 }
 
 fn messages(reader: Reader) -> impl Stream<Item = Result<Message, Infallible>> {
-    unfold(reader, |mut reader| async move { Some((Ok(reader.next().await?), reader)) })
+    unfold(reader, |mut reader| async move { Some((Ok(message(&reader.next().await?)), reader)) })
+}
+
+fn message(item: &Item) -> Message {
+    let message = match item {
+        Item::Gap => Message::default().event("gap").data("some events are no longer kept"),
+        // An event is texts and numbers: it always serialises.
+        Item::Happened(event) => {
+            Message::default().id(event.id.to_string()).data(serde_json::to_string(&**event).unwrap_or_default())
+        }
+    };
+    message.retry(RETRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_api::Severity;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn happened(id: u64) -> Event {
+        Event {
+            id,
+            at_unix_ms: 0,
+            kind: "device_up".into(),
+            severity: Severity::Info,
+            device: Some("pi".into()),
+            stack: None,
+            service: None,
+            replica: None,
+            message: "pi is heard".into(),
+            reason: None,
+        }
+    }
+
+    struct Case {
+        log: EventLog,
+        reader: Reader,
+        stop: watch::Sender<bool>,
+    }
+
+    /// A log with the events 1 to 5, and a reader.
+    fn case(since: Option<u64>) -> Case {
+        let log = EventLog::new((1..=5).map(happened).collect());
+        let (stop, stopping) = watch::channel(false);
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        Case { reader: Reader::new(log.clone(), EventQuery::default(), since, stopping, place), log, stop }
+    }
+
+    /// Numbers of the next messages; 0 for a gap.
+    async fn take(reader: &mut Reader, count: usize) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        while numbers.len() < count {
+            numbers.push(match reader.next().await.unwrap() {
+                Item::Gap => 0,
+                Item::Happened(event) => event.id,
+            });
+        }
+        numbers
+    }
+
+    #[tokio::test]
+    async fn a_reader_goes_on_after_the_event_that_it_names() {
+        let mut case = case(Some(3));
+        case.log.push(happened(6));
+        assert_eq!(take(&mut case.reader, 3).await, [4, 5, 6]);
+        case.stop.send_replace(true);
+        assert!(case.reader.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_was_too_slow_for_the_stream_misses_nothing_that_is_kept() {
+        let mut case = case(None);
+        (6..2006).for_each(|id| drop(case.log.push(happened(id))));
+        assert_eq!(take(&mut case.reader, 2000).await, (6..2006).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_was_far_too_slow_is_told_of_the_gap() {
+        let mut case = case(None);
+        let last = 20 + MAX_EVENTS as u64;
+        (6..=last).for_each(|id| drop(case.log.push(happened(id))));
+        assert_eq!(take(&mut case.reader, 3).await, [0, 21, 22]);
+    }
 }

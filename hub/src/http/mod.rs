@@ -2,6 +2,7 @@
 
 mod compose;
 mod devices;
+mod document;
 mod events;
 mod fleet;
 mod guard;

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::guard::{Guard, guard};
 use super::problem::Refused;
-use super::{Api, compose, devices, events, health, logs, page, replicas, services, stacks};
+use super::{Api, compose, devices, document, events, health, logs, page, replicas, services, stacks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -36,7 +36,7 @@ struct Described;
 
 /// The routes with their document, before they know of a hub.
 pub(super) fn documented() -> (Router<Api>, Document) {
-    OpenApiRouter::with_openapi(Described::openapi())
+    let (routes, mut document) = OpenApiRouter::with_openapi(Described::openapi())
         .routes(routes!(stacks::list))
         .routes(routes!(stacks::show, stacks::apply, stacks::remove))
         .routes(routes!(stacks::plan))
@@ -63,7 +63,9 @@ pub(super) fn documented() -> (Router<Api>, Document) {
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
-        .split_for_parts()
+        .split_for_parts();
+    document::complete(&mut document);
+    (routes, document)
 }
 
 /// The whole service: routes, document, page, and what answers to everything else.

@@ -30,6 +30,12 @@ async fn the_document_lists_every_route_and_every_listed_route_is_there() {
         .sum();
     assert_eq!(operations.len(), described, "{operations:?}");
 
+    let names: std::collections::BTreeSet<_> = operations
+        .iter()
+        .map(|(path, method)| document["paths"][path][method]["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(names.len(), operations.len(), "each has a name of its own: {names:?}");
+
     for (path, method) in operations {
         let url = hub.url(&path.replace("{replica}", "web.1").replace("{", "").replace("}", ""));
         let method: reqwest::Method = method.to_uppercase().parse().unwrap();
