@@ -245,16 +245,14 @@ impl<E: Engine> Shell<E> {
     fn hear_engine(&mut self, event: EngineEvent) -> Input {
         self.step(Input::Wall(self.clock.unix_ms()));
         match &event {
-            EngineEvent::Listed(containers) => {
-                info!(containers = containers.len(), "the container engine answers");
+            EngineEvent::Listed(_) => {
                 // It may be another version than before.
                 let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
                 self.tasks.spawn(async move {
                     let _ = results.send(Told::Described(engine.describe().await)).await;
                 });
             }
-            EngineEvent::Lost(reason) => warn!(reason, "the container engine does not answer"),
-            EngineEvent::Changed(_) | EngineEvent::Gone(_) => (),
+            EngineEvent::Lost(_) | EngineEvent::Changed(_) | EngineEvent::Gone(_) => (),
         }
         Input::Engine(event)
     }

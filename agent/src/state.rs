@@ -5,9 +5,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use atomic_write_file::AtomicWriteFile;
+use atomic_write_file::OpenOptions;
+use atomic_write_file::unix::OpenOptionsExt;
 use outrigger_protocol::Assignment;
 use thiserror::Error;
 
@@ -82,7 +84,8 @@ impl StateDir {
     /// # Errors
     /// If it cannot be made, or another agent has it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        fs::create_dir_all(path).map_err(|source| StateError::Make { path: path.to_owned(), source })?;
+        let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        make.map_err(|source| StateError::Make { path: path.to_owned(), source })?;
         let at = path.join(LOCK);
         let lock = File::create(&at).map_err(|source| StateError::Write { path: at, source })?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
@@ -150,7 +153,8 @@ impl Saver {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = AtomicWriteFile::open(path)?;
+    // The environment of containers is in it: for its owner alone, whatever the umask.
+    let mut file = OpenOptions::new().mode(0o600).preserve_mode(false).preserve_owner(false).open(path)?;
     file.write_all(bytes)?;
     file.commit()
 }
@@ -225,6 +229,15 @@ mod tests {
             state.saver().save(&assignment(generation)).unwrap();
             assert_eq!(state.held(), Held::Assignment(assignment(generation)));
         }
+    }
+
+    #[test]
+    fn only_its_owner_can_read_an_assignment() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        open(&folder).saver().save(&assignment(1)).unwrap();
+        let mode = fs::metadata(folder.path().join(ASSIGNMENT)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

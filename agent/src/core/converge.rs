@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use outrigger_protocol::{ContainerSpec, DeviceName, Goal, LossPolicy, Moment, MountKind, PlacementId};
+use outrigger_protocol::{
+    ContainerSpec, DeviceName, Goal, LossPolicy, Moment, MountKind, PlacementId, RestartCondition,
+};
 
 use super::action::{Action, ImageKey};
 use super::lease::Term;
@@ -25,6 +27,9 @@ pub const MAX_PULLS: usize = 3;
 pub const MAX_CHECKS: usize = 8;
 /// Time within which the engine's own word about a container that it has started or stopped is expected.
 pub const UNSEEN_FOR: Duration = Duration::from_secs(2);
+/// A container whose healthcheck has failed for so long is restarted. Short enough to heal, long enough for the hub to
+/// see it and end a roll-out.
+pub const UNHEALTHY_FOR: Duration = Duration::from_secs(5);
 /// Time to end for a container whose specification is not known any more. Docker's own.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
@@ -63,6 +68,7 @@ pub fn converge(wanted: &Wanted, observed: &Observed, bounds: &Bounds, now: Mome
     if bounds.authority != Authority::Nobody {
         pass.clear_unwanted();
         pass.look_at_unseen();
+        pass.end_unhealthy();
         if bounds.authority == Authority::Assignment {
             pass.fetch_images();
         }
@@ -285,6 +291,9 @@ impl<'a> Pass<'a> {
     /// Whether it has to be known beforehand if the image is there. Where nothing depends on it the start itself finds
     /// out, and saves a call.
     fn must_look_for(&self, image: &ImageKey) -> bool {
+        if self.observed.images.get(image).is_some_and(|track| track.failures > 0) {
+            return true;
+        }
         self.wanted.replicas.iter().filter(|(_, one)| one.image() == *image).any(|(placement, one)| {
             one.goal == Goal::Prepare
                 || self.observed.containers.values().any(|other| {
@@ -369,6 +378,23 @@ impl<'a> Pass<'a> {
     fn busy_stopping(&self, container: &Container) -> bool {
         let is_stop = |action: &Action| matches!(action, Action::Stop(_, id, _) if *id == container.id);
         self.observed.under_way.values().any(is_stop) || self.actions.iter().any(is_stop)
+    }
+
+    /// Stops what does not become healthy again; it is started again as after any other failure.
+    fn end_unhealthy(&mut self) {
+        let wanted = self.wanted;
+        for (&placement, one) in wanted.replicas.iter().filter(|(_, one)| one.goal == Goal::Run) {
+            let since = self.track(placement).and_then(|track| track.unhealthy_since);
+            let is_patient = since.is_none_or(|since| self.now < since + UNHEALTHY_FOR);
+            let stays_down = one.spec.restart.condition == RestartCondition::None;
+            if is_patient || stays_down || self.busy.contains(&placement) || !self.may_stop(placement) {
+                continue;
+            }
+            if let Some(&container) = self.containers.get(&placement).filter(|container| container.state.is_running()) {
+                let stop = Action::Stop(placement, container.id.clone(), self.grace_of(container));
+                self.act(stop);
+            }
+        }
     }
 
     /// Asks after containers of which the engine has said nothing since it started or stopped them.

@@ -155,8 +155,9 @@ impl Core {
     #[must_use]
     pub fn wake_at(&self, now: Moment) -> Moment {
         let tracks = self.observed.tracks.values().flat_map(|track| {
+            let unhealthy = track.unhealthy_since.map_or(Moment::NEVER, |since| since + converge::UNHEALTHY_FOR);
             let unseen = track.unseen.as_ref().map_or(Moment::NEVER, |(since, _)| *since + converge::UNSEEN_FOR);
-            [track.retry_at, track.stop_retry_at, unseen]
+            [track.retry_at, track.stop_retry_at, unseen, unhealthy]
         });
         let images = self.observed.images.values().map(|image| image.retry_at);
         let leases = self.wanted.replicas.values().filter_map(|one| converge::lease_due(one, &self.bounds));
@@ -253,7 +254,7 @@ impl Core {
             facts: self.facts.clone(),
         };
         effects.push(Effect::Publish(UpMessage::Hello(Box::new(hello))));
-        self.teller.begin(session);
+        self.teller.begin(session, now);
     }
 
     fn disconnected(&mut self, effects: &mut Vec<Effect>) {

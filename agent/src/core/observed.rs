@@ -9,7 +9,7 @@ use outrigger_protocol::{ExitCause, Moment, PlacementId, RestartPolicy};
 use super::action::{Action, ActionId, ImageKey, Outcome, Success};
 use super::track::{Track, pause};
 use super::wanted::Wanted;
-use crate::engine::{Container, ContainerId, ContainerState, EngineError, EngineEvent, PullProgress};
+use crate::engine::{Container, ContainerId, ContainerState, EngineError, EngineEvent, Health, PullProgress};
 
 /// First pause after a failed pull: registries count requests, and a name that is not there seldom appears at once.
 const FIRST_PULL_PAUSE: Duration = Duration::from_secs(1);
@@ -102,11 +102,7 @@ impl Observed {
             match &action {
                 Action::Start(..) => track.begin(),
                 Action::Create(_) if track.last_exit.is_some() => track.begin(),
-                Action::Stop(..) => {
-                    track.is_stopped_by_us = true;
-                    // A copy that is to run is stopped for one reason only.
-                    track.is_lease_over = wanted.runs(placement);
-                }
+                Action::Stop(..) => track.stop(wanted.runs(placement)),
                 Action::Inspect(_, id) => track.unseen = Some((now, id.clone())),
                 Action::Create(_) | Action::Check(_) | Action::Pull(_) | Action::Remove(..) => (),
             }
@@ -169,7 +165,9 @@ impl Observed {
             (track.grace, track.loss) = (Some(one.spec.stop_grace), Some(one.loss));
         }
         match container.state {
-            ContainerState::Running { .. } => {
+            ContainerState::Running { health } => {
+                let is_unhealthy = health == Health::Unhealthy;
+                track.unhealthy_since = track.unhealthy_since.or(Some(now)).filter(|_| is_unhealthy);
                 let ran = container.since_unix.map_or(0, |since| unix_s.saturating_sub(since).max(0));
                 let since = if is_first { now - Duration::from_secs(ran.unsigned_abs()) } else { now };
                 track.runs(since);
@@ -322,6 +320,8 @@ impl Observed {
             Ok(Success::Created(_) | Success::Done | Success::Inspected(_)) => (),
             Err(error) => {
                 self.full = matches!(error, EngineError::NoSpace { .. }).then(|| error.to_string());
+                // It may be there when it is tried again: imported by hand, say.
+                track.presence = Presence::Unknown;
                 track.failures = track.failures.saturating_add(1);
                 track.retry_at = now + pause(track.failures, Some(FIRST_PULL_PAUSE));
                 track.reason = Some(error.to_string());

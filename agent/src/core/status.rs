@@ -18,6 +18,8 @@ use crate::engine::{Container, ContainerState, Health};
 const PAUSE: Duration = Duration::from_millis(100);
 /// That time grows with the number of replicas, by so much each, so that a full device does not fill its line.
 const PAUSE_PER_REPLICA: Duration = Duration::from_micros(500);
+/// Time that the engine is given to answer before a new connection hears that it does not: the agent has just started.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// A status that differs only in how far a pull is waits so long.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -28,6 +30,7 @@ pub struct Teller {
     told: Option<Status>,
     told_at: Moment,
     not_before: Moment,
+    unknown_until: Moment,
     phases: std::collections::BTreeMap<PlacementId, (std::mem::Discriminant<Phase>, Moment)>,
 }
 
@@ -48,10 +51,11 @@ pub struct Sources<'a> {
 
 impl Teller {
     /// A connection has begun, or the hub asks again: the whole set is due.
-    pub fn begin(&mut self, session: SessionNumber) {
+    pub fn begin(&mut self, session: SessionNumber, now: Moment) {
         self.session = Some(session);
         self.told = None;
         self.not_before = Moment::ZERO;
+        self.unknown_until = now + FIRST_ANSWER;
     }
 
     /// The last status was not sent after all: the connection's queue was full.
@@ -68,8 +72,10 @@ impl Teller {
     /// The status to send now, and when to ask again where one has to wait.
     pub fn tell(&mut self, sources: &Sources<'_>, now: Moment) -> (Option<Status>, Moment) {
         let Some(session) = self.session else { return (None, Moment::NEVER) };
-        if now < self.not_before {
-            return (None, self.not_before);
+        let is_unknown = sources.observed.engine == Link::Unknown;
+        let not_before = if is_unknown { self.not_before.max(self.unknown_until) } else { self.not_before };
+        if now < not_before {
+            return (None, not_before);
         }
         let status = self.status(session, sources, now);
         let pause = match &self.told {
@@ -233,7 +239,8 @@ fn phase_of_absent(
     track: &Track,
     now: Moment,
 ) -> Phase {
-    let reason = || reason_of(track.last_exit.as_ref());
+    let reason =
+        || if track.was_unhealthy { "its healthcheck failed".into() } else { reason_of(track.last_exit.as_ref()) };
     match track.over {
         Some(Over::Completed) => return Phase::Completed,
         Some(Over::GivenUp) => return Phase::Failed { reason: reason() },

@@ -30,6 +30,10 @@ pub struct Track {
     pub over: Option<Over>,
     /// Its end is our own doing and counts as no failure.
     pub is_stopped_by_us: bool,
+    /// Since when its healthcheck fails.
+    pub unhealthy_since: Option<Moment>,
+    /// It was stopped because its healthcheck failed.
+    pub was_unhealthy: bool,
     /// It was stopped because its lease ran out.
     pub is_lease_over: bool,
     /// The engine would not start the container it has: the next attempt makes a new one.
@@ -59,6 +63,15 @@ impl Track {
         self.restarts = self.restarts.saturating_add(1);
         self.is_stopped_by_us = false;
         self.is_lease_over = false;
+        self.was_unhealthy = false;
+    }
+
+    /// It is stopped, on our own account.
+    pub fn stop(&mut self, is_wanted: bool) {
+        // A copy that is to run is stopped for one of two reasons.
+        self.was_unhealthy = is_wanted && self.unhealthy_since.is_some();
+        self.is_lease_over = is_wanted && !self.was_unhealthy;
+        self.is_stopped_by_us = !self.was_unhealthy;
     }
 
     /// It runs.
@@ -73,7 +86,9 @@ impl Track {
     pub fn ended(&mut self, now: Moment, cause: ExitCause, policy: RestartPolicy) {
         let ran = self.up_since.take().map_or(Duration::ZERO, |since| now.since(since));
         self.unseen = None;
-        let over = verdict(policy.condition, &cause);
+        self.unhealthy_since = None;
+        // What was stopped for its health has failed, whatever its code.
+        let over = if self.was_unhealthy { None } else { verdict(policy.condition, &cause) };
         self.last_exit = Some(cause);
         if std::mem::take(&mut self.is_stopped_by_us) {
             self.retry_at = now;
