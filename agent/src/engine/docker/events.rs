@@ -22,7 +22,7 @@ const PING: Duration = Duration::from_secs(10);
 /// list of a new connection may have been taken just before the engine began to send events.
 const LIST_EVERY: u32 = 6;
 /// First and longest wait before the next try to reach an engine that is down.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// Why watching has ended.
 enum Ended {
