@@ -121,6 +121,10 @@ impl Shell {
                 self.wishes.insert(id, reply);
                 Some(Input::Wish { id, wish })
             }
+            Control::Remark(remark) => {
+                self.write_down(&remark);
+                None
+            }
             Control::View(view) => {
                 look(view, &self.core);
                 None

@@ -1,22 +1,24 @@
 //! How everything else in the hub reaches the control task: by bounded channels.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use outrigger_api::Event;
 use outrigger_planner::{Liveness, Wish};
 use outrigger_protocol::{
-    AnswerBody, Ask, DeviceName, DownMessage, LogChunk, LogsRequest, Moment, PlacementId, RequestId, WINDOW,
+    AnswerBody, Ask, DeviceName, DownMessage, LogChunk, LogsRequest, Moment, PlacementId, RequestId, StackSpec, WINDOW,
 };
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::broker::{Answers, Counters, Open, Outgoing, Totals};
 use crate::clock;
-use crate::core::{HubCore, WishError};
+use crate::core::{HubCore, Remark, WishError};
 use crate::history::Histories;
+use crate::registry::Registry;
 
 /// Events that are kept for queries, in memory and in the store.
 pub const MAX_EVENTS: usize = 10_000;
@@ -32,7 +34,14 @@ pub struct HubHandle {
     pub(crate) counters: Arc<Counters>,
     pub(crate) events: EventLog,
     pub(crate) histories: Histories,
+    pub(crate) registry: Registry,
     pub(crate) addresses: Addresses,
+}
+
+/// How many sorts of processors the fleet has.
+fn archs(core: &HubCore) -> usize {
+    let archs = core.fleet().devices().filter_map(|device| Some(device.facts?.arch));
+    archs.collect::<BTreeSet<_>>().len()
 }
 
 /// Where a hub listens, with the ports as bound.
@@ -44,10 +53,14 @@ pub struct Addresses {
     pub http: SocketAddr,
 }
 
+/// A look at the hub's state, on the control task.
+pub(crate) type View = Box<dyn FnOnce(&HubCore, Moment) + Send>;
+
 /// What the control task is asked.
 pub(crate) enum Control {
     Wish { wish: Wish, reply: oneshot::Sender<Result<(), WishError>> },
-    View(Box<dyn FnOnce(&HubCore, Moment) + Send>),
+    Remark(Remark),
+    View(View),
     Backup { chunks: mpsc::Sender<std::io::Result<Bytes>> },
 }
 
@@ -95,6 +108,53 @@ impl HubHandle {
     /// # Errors
     /// If it makes no sense, cannot be saved, or the hub stops. Nothing has changed then.
     pub async fn wish(&self, wish: Wish) -> Result<(), HubError> {
+        if let Wish::Apply { stack, .. } = &wish {
+            self.learn_platforms(stack).await?;
+        }
+        self.wish_as_is(wish).await
+    }
+
+    /// Learns for which platforms the images of a stack exist. Where all devices are alike nothing waits for it.
+    async fn learn_platforms(&self, stack: &StackSpec) -> Result<(), Stopping> {
+        let images: BTreeSet<_> = stack.services.iter().map(|service| service.container.image.clone()).collect();
+        let unknown: Vec<_> = images.into_iter().filter(|image| !self.registry.knows(image)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let is_mixed = self.view(|core, _| archs(core) > 1).await?;
+        let learning = tokio::spawn(self.clone().learn(unknown, is_mixed));
+        if is_mixed {
+            // Each has its own limit of time. A panic in there is logged, and no reason not to go on.
+            let _ = learning.await;
+        }
+        Ok(())
+    }
+
+    async fn learn(self, images: Vec<String>, is_mixed: bool) {
+        let asked = images.into_iter().map(|image| async {
+            let platforms = self.registry.platforms(&image).await;
+            (image, platforms)
+        });
+        for (image, platforms) in futures_util::future::join_all(asked).await {
+            let told = match platforms {
+                Ok(platforms) => self.wish_as_is(Wish::ImagePlatforms { image, platforms }).await,
+                Err(error) if is_mixed => {
+                    let remark = Remark::image_unknown(&image, &error.to_string());
+                    self.control.send(Control::Remark(remark)).await.map_err(|_| Stopping.into())
+                }
+                Err(error) => {
+                    // All devices are alike: it runs on all or on none, and its pull will tell.
+                    tracing::debug!(image, %error, "the platforms of an image are not known");
+                    Ok(())
+                }
+            };
+            if let Err(error) = told {
+                tracing::debug!(%error, "what a registry said was not taken");
+            }
+        }
+    }
+
+    async fn wish_as_is(&self, wish: Wish) -> Result<(), HubError> {
         let (reply, answer) = oneshot::channel();
         self.control.send(Control::Wish { wish, reply }).await.map_err(|_| Stopping)?;
         Ok(answer.await.map_err(|_| Stopping)??)
@@ -309,9 +369,12 @@ impl EventLog {
 pub(crate) const LONG_VIEW: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Answers questions on the control task.
-pub(crate) fn look(view: Box<dyn FnOnce(&HubCore, Moment) + Send>, core: &HubCore) {
+pub(crate) fn look(view: View, core: &HubCore) {
     let began = clock::now();
-    view(core, began);
+    // A fault in what somebody wants to see must not end what everybody needs. It only reads, so nothing is half done.
+    if catch_unwind(AssertUnwindSafe(|| view(core, began))).is_err() {
+        tracing::error!("a look at the fleet panicked; this is a bug");
+    }
     let took = clock::now().since(began);
     if took > LONG_VIEW {
         tracing::warn!(took_ms = took.as_millis(), "a look at the fleet held everything else up");

@@ -12,5 +12,6 @@ pub mod handle;
 pub mod history;
 pub mod http;
 pub mod metrics;
+pub mod registry;
 pub mod run;
 pub mod store;

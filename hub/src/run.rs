@@ -17,6 +17,7 @@ use crate::control::Shell;
 use crate::core::HubCore;
 use crate::handle::{Addresses, EventLog, HubHandle};
 use crate::history::Histories;
+use crate::registry::Registry;
 use crate::store::{Store, StoreError, Writer};
 
 /// Messages to devices that may wait for the broker.
@@ -119,6 +120,7 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         counters,
         events: events.clone(),
         histories: histories.clone(),
+        registry: Registry::new(config.insecure_registries.clone()),
         addresses,
     };
     let (stop, stopped) = oneshot::channel();

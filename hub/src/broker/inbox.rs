@@ -16,13 +16,16 @@ const KEPT_FROM_HEARTBEATS: usize = CAPACITY / 4;
 /// Devices and channels whose garbage is logged; after so many different ones it is only counted.
 const MAX_COMPLAINTS: usize = 1024;
 
+/// A device, or a topic of none, and what its garbage came on.
+type Complaint = (String, Option<Channel>);
+
 /// Decodes what devices publish and hands it on: answers to who asked, the rest to the control loop.
 #[derive(Debug, Clone)]
 pub struct Inbox {
     sender: mpsc::Sender<Happening>,
     answers: Answers,
     counters: Arc<Counters>,
-    complained: Arc<Mutex<HashSet<(String, Option<Channel>)>>>,
+    complained: Arc<Mutex<HashSet<Complaint>>>,
 }
 
 impl Inbox {

@@ -401,3 +401,6 @@ impl HubCore {
         self.saving = Some(Saving { batch, records, devices: std::mem::take(&mut self.unpublished), wish: taken });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,8 +119,11 @@ struct Checked {
     epoch: u32,
 }
 
+/// Takes one entry: table, key, value.
+type Take<'a> = dyn FnMut(Table, &[u8], &[u8]) -> io::Result<()> + 'a;
+
 /// Reads a backup to its end, giving each entry to `take`.
-fn read(backup: &Path, take: &mut dyn FnMut(Table, &[u8], &[u8]) -> io::Result<()>) -> io::Result<Checked> {
+fn read(backup: &Path, take: &mut Take<'_>) -> io::Result<Checked> {
     let mut input = Summed::new(BufReader::with_capacity(64 * 1024, fs::File::open(backup)?));
     let mut magic = [0; MAGIC.len()];
     input.read_exact(&mut magic)?;

@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use outrigger_api::Event;
 use outrigger_planner::{Record, Value};
@@ -40,7 +41,20 @@ const EPOCH: &str = "epoch";
 pub struct Store {
     path: PathBuf,
     /// None after a failure, until it is opened anew: redb refuses all further work on a file that failed once.
-    database: Option<Database>,
+    database: Option<Arc<Database>>,
+}
+
+/// The store for reading. The file stays open while this is held.
+#[derive(Debug)]
+struct Snapshot {
+    database: Arc<Database>,
+    path: PathBuf,
+}
+
+impl Snapshot {
+    fn write(&self, to: &mut dyn Write) -> Result<(), StoreError> {
+        dump::dump(&self.database, to).map_err(failed("back up", &self.path))
+    }
 }
 
 /// What a store held.
@@ -154,15 +168,20 @@ impl Store {
     /// # Errors
     /// If the store cannot be read or `to` not written.
     pub fn backup(&mut self, to: &mut dyn Write) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        dump::dump(self.database()?, to).map_err(failed("back up", &path))
+        self.snapshot()?.write(to)
     }
 
-    fn database(&mut self) -> Result<&mut Database, StoreError> {
+    /// For a backup that goes on beside saves: who reads it may be slow.
+    fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
+        let path = self.path.clone();
+        Ok(Snapshot { database: Arc::clone(self.database()?), path })
+    }
+
+    fn database(&mut self) -> Result<&Arc<Database>, StoreError> {
         if self.database.is_none() {
-            self.database = Some(open(&self.path)?);
+            self.database = Some(Arc::new(open(&self.path)?));
         }
-        Ok(self.database.as_mut().expect("it was opened just now"))
+        Ok(self.database.as_ref().expect("it was opened just now"))
     }
 }
 

@@ -75,13 +75,23 @@ fn work(mut store: Store, mut queue: mpsc::Receiver<Order>, done: &mpsc::Sender<
                 // Nobody listens any more only when the hub stops.
                 let _ = done.blocking_send(Written { batch, result });
             }
-            Order::Backup(chunks) => {
-                let mut pipe = Pipe(chunks);
-                if let Err(error) = store.backup(&mut pipe) {
-                    let _ = pipe.0.blocking_send(Err(io::Error::other(one_line(&error))));
-                }
-            }
+            Order::Backup(chunks) => back_up(&mut store, chunks),
         }
+    }
+}
+
+/// In a thread of its own: a client that reads slowly must not keep anything from being saved.
+fn back_up(store: &mut Store, chunks: mpsc::Sender<io::Result<Bytes>>) {
+    let snapshot = store.snapshot();
+    let work = move || {
+        let mut pipe = Pipe(chunks);
+        if let Err(error) = snapshot.and_then(|snapshot| snapshot.write(&mut pipe)) {
+            let _ = pipe.0.blocking_send(Err(io::Error::other(one_line(&error))));
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("backup".to_owned()).spawn(work) {
+        // The client sees that the stream ends too early.
+        tracing::error!(%error, "cannot start a thread for a backup");
     }
 }
 

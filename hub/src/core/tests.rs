@@ -1,0 +1,341 @@
+//! The core against the real planner, with a disk and a broker that the test plays.
+
+use outrigger_protocol::{
+    Arch, Assignment, BootId, Bye, ByeReason, Bytes, CgroupVersion, Engine, EngineKind, EngineState, Facts, Hello,
+    MemoryLimits, MilliCpu, Report, SessionNumber, StackSpec, Status,
+};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A hub with its surroundings: what it saves is kept, what it sends is remembered.
+struct World {
+    core: HubCore,
+    now: Moment,
+    disk: BTreeMap<Key, Value>,
+    disk_fails: Option<&'static str>,
+    sent: Vec<(DeviceName, DownMessage)>,
+    cleared: Vec<DeviceName>,
+    replies: Vec<(WishId, Result<(), WishError>)>,
+    remarks: Vec<&'static str>,
+    /// What was done, in order: `save`, `want pi`, `reply 1`.
+    trace: Vec<String>,
+    sequence: u32,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Moment(1_000_000);
+        let (core, _) = HubCore::restore([], Policy::default(), Epoch(1), now);
+        let mut world = Self {
+            core,
+            now,
+            disk: BTreeMap::new(),
+            disk_fails: None,
+            sent: vec![],
+            cleared: vec![],
+            replies: vec![],
+            remarks: vec![],
+            trace: vec![],
+            sequence: 0,
+        };
+        world.tell(Input::LinkUp);
+        world
+    }
+
+    /// The hub dies and starts again from its disk.
+    fn restart(&mut self) {
+        let records = self.disk.clone().into_iter().map(|(key, value)| Record { key, value: Some(value) });
+        let (core, ignored) = HubCore::restore(records, Policy::default(), Epoch(1), self.now);
+        assert_eq!(ignored, Vec::<String>::new());
+        self.core = core;
+        self.sent.clear();
+        self.tell(Input::LinkUp);
+    }
+
+    /// Tells the core something, and plays disk and broker until it rests.
+    fn tell(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while !inputs.is_empty() {
+            let effects = self.core.step_all(self.now, std::mem::take(&mut inputs));
+            inputs.extend(effects.into_iter().filter_map(|effect| self.play(effect)));
+        }
+    }
+
+    fn play(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Save { batch, records } => {
+                if let Some(reason) = self.disk_fails {
+                    return Some(Input::SaveFailed { batch, reason: reason.to_owned() });
+                }
+                self.trace.push("save".to_owned());
+                for record in records {
+                    match record.value {
+                        Some(value) => drop(self.disk.insert(record.key, value)),
+                        None => drop(self.disk.remove(&record.key)),
+                    }
+                }
+                return Some(Input::Saved(batch));
+            }
+            Effect::Send { device, message } => {
+                self.trace.push(format!("{:?} {device}", message.channel()).to_lowercase());
+                self.sent.push((device, message));
+            }
+            Effect::Clear { device } => self.cleared.push(device),
+            Effect::Reply { id, result } => {
+                self.trace.push(format!("reply {}", id.0));
+                self.replies.push((id, result));
+            }
+            Effect::Remark(remark) => self.remarks.push(remark.kind),
+        }
+        None
+    }
+
+    fn hear(&mut self, device: &str, message: UpMessage) {
+        self.tell(Input::Heard { device: name(device), message });
+    }
+
+    fn join(&mut self, device: &str) {
+        self.hear(device, UpMessage::Hello(Box::new(hello(device))));
+        let held = None;
+        let status =
+            Status { session: SessionNumber(1), held, engine: EngineState::Up, replicas: vec![], images: vec![] };
+        self.hear(device, UpMessage::Status(status));
+    }
+
+    /// Time passes, with these devices beating each second.
+    fn pass(&mut self, time: Duration, beating: &[&str]) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = self.core.wake_at().min(self.now + TICK).min(end).max(self.now + Duration::from_millis(1));
+            if self.now.0.is_multiple_of(1000) {
+                self.sequence += 1;
+                for device in beating {
+                    self.hear(device, beat(self.sequence));
+                }
+            }
+            self.tell(Input::Tick);
+        }
+    }
+
+    fn wish(&mut self, id: u64, wish: Wish) {
+        self.tell(Input::Wish { id: WishId(id), wish });
+    }
+
+    /// The last assignment sent to a device.
+    fn wanted(&self, device: &str) -> Option<&Assignment> {
+        self.sent.iter().rev().find_map(|(to, message)| match message {
+            DownMessage::Want(assignment) if to.as_str() == device => Some(assignment),
+            _ => None,
+        })
+    }
+
+    fn running_on(&self, device: &str) -> usize {
+        self.wanted(device).map_or(0, |assignment| assignment.replicas.len())
+    }
+}
+
+fn name(text: &str) -> DeviceName {
+    text.parse().unwrap()
+}
+
+fn hello(device: &str) -> Hello {
+    let facts = Facts {
+        agent: "0.1.0".into(),
+        arch: Arch::Amd64,
+        also_runs: vec![],
+        os: "Debian".into(),
+        kernel: "6.1".into(),
+        board: None,
+        cpu: MilliCpu(4000),
+        memory: Bytes(4 << 30),
+        engine: Some(Engine { kind: EngineKind::Memory, version: "1".into() }),
+        cgroup: CgroupVersion::V2,
+        memory_limits: MemoryLimits::Work,
+        labels: vec![],
+        generic: vec![],
+        devices: vec![],
+        root_on_flash: false,
+        address: None,
+    };
+    let boot = BootId(u128::from(device.len() as u64) + 1);
+    Hello { boot, session: SessionNumber(1), machine: boot.0, held: None, unix_ms: 0, heartbeat_ms: 1000, facts }
+}
+
+fn beat(sequence: u32) -> UpMessage {
+    UpMessage::Report(Report { session: SessionNumber(1), sequence, load: None, usage: vec![] })
+}
+
+/// A stack `shop` of one service with so many copies.
+fn shop(replicas: u32) -> Wish {
+    let service = outrigger_protocol::ServiceSpec {
+        name: "web".parse().unwrap(),
+        container: outrigger_protocol::ContainerSpec { image: "web:1".into(), ..Default::default() },
+        mode: outrigger_protocol::Mode::Replicated(replicas),
+        reservation: Default::default(),
+        constraints: vec![],
+        spread: vec![],
+        max_per_device: None,
+        platforms: None,
+        loss: outrigger_protocol::LossPolicy::Available,
+        lost_after: None,
+        volume_move: outrigger_protocol::VolumeMove::Stay,
+        update: Default::default(),
+        depends_on: vec![],
+        labels: vec![],
+    };
+    let stack = StackSpec { name: "shop".parse().unwrap(), services: vec![service] };
+    Wish::Apply { stack, applied_unix_ms: Some(5) }
+}
+
+/// Two devices that have been up for long enough for the start's grace to be over, and a shop of two copies.
+fn running_shop() -> World {
+    let mut world = World::new();
+    world.join("pi");
+    world.join("nuc1");
+    world.pass(SECOND * 20, &["pi", "nuc1"]);
+    world.wish(1, shop(2));
+    assert_eq!((world.running_on("pi"), world.running_on("nuc1")), (1, 1));
+    world
+}
+
+#[test]
+fn nothing_is_published_or_granted_before_it_is_saved() {
+    let mut world = World::new();
+    world.join("pi");
+    world.pass(SECOND * 20, &["pi"]);
+    world.trace.clear();
+    world.wish(1, shop(2));
+    assert_eq!(world.trace, ["save", "reply 1", "save", "want pi"]);
+    assert_eq!(world.running_on("pi"), 2);
+}
+
+#[test]
+fn a_wish_that_makes_no_sense_is_refused_and_saves_nothing() {
+    let mut world = World::new();
+    let before = world.disk.clone();
+    world.wish(1, Wish::RemoveStack("none".parse().unwrap()));
+    assert!(matches!(world.replies[..], [(WishId(1), Err(WishError::Refused(_)))]));
+    assert_eq!(world.disk, before);
+}
+
+#[test]
+fn a_full_disk_refuses_wishes_publishes_nothing_and_loses_nothing() {
+    let mut world = running_shop();
+    let before = world.wanted("pi").cloned();
+    world.disk_fails = Some("no space left on device");
+    world.wish(2, shop(6));
+    let Some((_, Err(error))) = world.replies.last() else { panic!() };
+    assert_eq!(error.to_string(), "read-only: no space left on device");
+    assert_eq!(world.core.read_only(), Some("no space left on device"));
+    // A device dies meanwhile: decided, but not published while it cannot be saved.
+    world.pass(SECOND * 10, &["pi"]);
+    assert_eq!(world.wanted("pi"), before.as_ref());
+    world.wish(3, shop(7));
+    assert!(matches!(world.replies.last(), Some((WishId(3), Err(WishError::ReadOnly(_))))));
+    world.disk_fails = None;
+    world.pass(SECOND * 2, &["pi"]);
+    assert_eq!(world.running_on("pi"), 2, "what was decided meanwhile is saved and published");
+    assert_eq!(world.core.read_only(), None);
+    world.wish(4, shop(3));
+    assert_eq!(world.replies.last(), Some(&(WishId(4), Ok(()))));
+    assert!(world.remarks.contains(&"store_read_only") && world.remarks.contains(&"store_writable"));
+}
+
+#[test]
+fn a_lost_device_is_replaced_and_the_loss_is_on_disk_first() {
+    let mut world = running_shop();
+    world.trace.clear();
+    world.pass(SECOND * 6, &["pi"]);
+    assert_eq!(world.running_on("pi"), 2);
+    let save = world.trace.iter().position(|done| done == "save").unwrap();
+    assert!(save < world.trace.iter().position(|done| done == "want pi").unwrap());
+}
+
+#[test]
+fn a_hub_that_stood_still_blames_nobody() {
+    let mut world = running_shop();
+    world.now = world.now + SECOND * 600;
+    world.tell(Input::Tick);
+    world.pass(SECOND * 2, &[]);
+    assert_eq!((world.running_on("pi"), world.running_on("nuc1")), (1, 1));
+    assert!(world.remarks.contains(&"hub_paused"));
+}
+
+#[test]
+fn a_broker_that_is_down_blames_nobody_and_is_told_everything_when_it_is_back() {
+    let mut world = running_shop();
+    world.tell(Input::LinkDown { reason: "gone".into() });
+    world.pass(SECOND * 600, &[]);
+    assert_eq!(world.core.link_down(), Some("gone"));
+    world.sent.clear();
+    world.tell(Input::LinkUp);
+    assert_eq!((world.running_on("pi"), world.running_on("nuc1")), (1, 1), "published again, unchanged");
+    world.pass(SECOND * 2, &[]);
+    assert!(!world.remarks.contains(&"device_lost"));
+}
+
+#[test]
+fn a_restart_of_the_hub_publishes_what_was_and_moves_nothing() {
+    let mut world = running_shop();
+    let before = [world.wanted("pi").cloned(), world.wanted("nuc1").cloned()];
+    world.restart();
+    assert_eq!([world.wanted("pi").cloned(), world.wanted("nuc1").cloned()], before);
+    world.pass(SECOND * 5, &[]);
+    assert_eq!([world.wanted("pi").cloned(), world.wanted("nuc1").cloned()], before);
+}
+
+#[test]
+fn a_device_that_speaks_without_having_said_hello_is_asked_who_it_is() {
+    let mut world = running_shop();
+    world.restart();
+    world.hear("pi", beat(9));
+    let asked = world.sent.iter().any(|(to, message)| *to == name("pi") && *message == DownMessage::Ask(Ask::Hello));
+    assert!(asked);
+}
+
+#[test]
+fn what_is_kept_for_a_device_that_is_not_ours_is_cleared() {
+    let mut world = running_shop();
+    world.tell(Input::Kept(name("ghost")));
+    world.tell(Input::Kept(name("pi")));
+    assert_eq!(world.cleared, [name("ghost")]);
+}
+
+#[test]
+fn a_forgotten_device_is_cleared() {
+    let mut world = running_shop();
+    world.hear("nuc1", UpMessage::Bye(Bye { session: SessionNumber(1), reason: ByeReason::Leave }));
+    world.pass(SECOND * 10, &["pi"]);
+    world.wish(2, Wish::Forget(name("nuc1")));
+    assert_eq!(world.replies.last(), Some(&(WishId(2), Ok(()))));
+    assert!(world.cleared.contains(&name("nuc1")));
+    assert_eq!(world.running_on("pi"), 2);
+}
+
+#[test]
+fn wishes_are_granted_in_their_order_one_save_each() {
+    let mut world = World::new();
+    let inputs = (1..=3).map(|id| Input::Wish { id: WishId(id), wish: shop(id as u32) });
+    let effects = world.core.step_all(world.now, inputs);
+    let mut inputs: Vec<_> = effects.into_iter().filter_map(|effect| world.play(effect)).collect();
+    while !inputs.is_empty() {
+        let effects = world.core.step_all(world.now, std::mem::take(&mut inputs));
+        inputs.extend(effects.into_iter().filter_map(|effect| world.play(effect)));
+    }
+    let granted: Vec<_> = world.replies.iter().map(|(id, result)| (id.0, result.is_ok())).collect();
+    assert_eq!(granted, [(1, true), (2, true), (3, true)]);
+    let wanted = world.core.fleet().services().next().map(|service| service.wanted);
+    assert_eq!(wanted, Some(3));
+}
+
+#[test]
+fn too_many_wishes_at_once_are_refused_not_kept() {
+    let mut world = World::new();
+    let inputs = (0..300).map(|id| Input::Wish { id: WishId(id), wish: shop(1) });
+    let effects = world.core.step_all(world.now, inputs);
+    let refused =
+        effects.iter().filter(|effect| matches!(effect, Effect::Reply { result: Err(WishError::TooMany), .. }));
+    assert_eq!(refused.count(), 300 - MAX_WISHES);
+}
