@@ -3,12 +3,17 @@
 use axum::Json;
 use axum::extract::State;
 use outrigger_api::{Explanation, Problem, Restarted, ScaleRequest, ScaleResponse, Service, ServiceList};
-use outrigger_planner::{Refusal, Wish};
+use outrigger_planner::{Fleet, Refusal, Wish};
 use outrigger_protocol::ServiceRef;
 
 use super::Api;
 use super::problem::{Answer, InPath, JsonBody, Refused, name};
 use super::view::{explanation, service};
+
+/// Replicas that one explanation of a service tells about; each tells about every device.
+const MAX_EXPLAINED: usize = 50;
+/// Replicas among which those worth explaining are sought.
+const MAX_LOOKED_AT: usize = 10_000;
 
 /// Stack and service from the path.
 pub(super) fn service_of((stack, service): (String, String)) -> Result<ServiceRef, Refused> {
@@ -95,7 +100,7 @@ pub async fn resume(State(api): State<Api>, InPath(path): InPath<(String, String
     Ok(Json(look_at(&api, service).await?))
 }
 
-/// Why each of its replicas is where it is, or waits.
+/// Why its replicas are where they are, or wait; of a large service those that wait come first.
 #[utoipa::path(
     get, path = "/v1/services/{stack}/{service}/explain", tag = "services",
     params(("stack" = String, Path, description = "Its stack"), ("service" = String, Path, description = "Its name there")),
@@ -103,8 +108,41 @@ pub async fn resume(State(api): State<Api>, InPath(path): InPath<(String, String
 )]
 pub async fn explain(State(api): State<Api>, InPath(path): InPath<(String, String)>) -> Answer<Explanation> {
     let service = service_of(path)?;
-    let found = api
-        .look(move |fleet, now| fleet.explain(&service, None, now).map(|view| explanation(&view)).ok_or(service))
-        .await?;
-    Ok(Json(found.map_err(Refusal::NoService)?))
+    let asked = service.clone();
+    let (numbers, wanted) = api
+        .look(move |fleet, _| {
+            let view = fleet.service(&asked).ok_or(Refusal::NoService(asked.clone()))?;
+            Ok::<_, Refusal>((worth_explaining(fleet, &asked), view.wanted))
+        })
+        .await??;
+    let mut whole = Explanation { service: service.to_string(), notes: Vec::new(), replicas: Vec::new() };
+    // One look each: every device is judged for each replica, and between two looks the control task hears its devices.
+    for number in &numbers {
+        let (asked, number) = (service.clone(), *number);
+        let found = api.look(move |fleet, now| fleet.explain(&asked, Some(number), now)).await?;
+        if let Some(one) = found.map(|found| explanation(&found)) {
+            whole.notes = one.notes;
+            whole.replicas.extend(one.replicas);
+        }
+    }
+    whole.replicas.sort_by_key(|replica| number_of(&replica.replica));
+    if u32::try_from(numbers.len()).is_ok_and(|explained| explained < wanted) {
+        let explained = numbers.len();
+        whole.notes.push(format!(
+            "{explained} of {wanted} replicas are explained, those that wait first; ask for others by name"
+        ));
+    }
+    Ok(Json(whole))
+}
+
+/// Numbers of the replicas that an explanation of their service tells about: those that wait, then others.
+fn worth_explaining(fleet: &Fleet, service: &ServiceRef) -> Vec<u32> {
+    let views = fleet.replicas(service).take(MAX_LOOKED_AT);
+    let (waiting, others): (Vec<_>, Vec<_>) =
+        views.map(|view| (view.waiting.is_some(), view.name.number)).partition(|(waits, _)| *waits);
+    waiting.into_iter().chain(others).map(|(_, number)| number).take(MAX_EXPLAINED).collect()
+}
+
+fn number_of(replica: &str) -> u32 {
+    replica.rsplit_once('.').and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
 }

@@ -140,6 +140,9 @@ async fn a_long_list_is_read_in_pieces_without_loss() {
     let count = |list: &serde_json::Value| list["replicas"].as_array().unwrap().len();
     assert_eq!((count(&first), count(&rest), &rest["next"]), (20_000, 3_000, &serde_json::Value::Null));
     assert_eq!(rest["replicas"][0]["name"], "many/b.5001");
+    let why = hub.get("/v1/services/many/b/explain").await.1;
+    assert_eq!(count(&why), 50);
+    assert!(why["notes"].to_string().contains("50 of 8000 replicas are explained"), "{}", why["notes"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
