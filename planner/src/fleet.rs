@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use outrigger_protocol::{DeviceName, Epoch, Generation, Moment, PlacementId, Platform, ServiceRef, StackName, Stamp};
 
 use crate::device::Device;
-use crate::index::{self, Index};
+use crate::index::{self, Index, Shape};
 use crate::plan::{Committed, Liveness, Plan, Waiting};
 use crate::policy::Policy;
 use crate::reconcile::reconcile;
@@ -279,15 +279,13 @@ impl Fleet {
         }
         copy.counted = counted;
         let (service, device, content) = (copy.service, copy.device, copy.content.clone());
+        let mut shape = None;
         if let Some(device) = self.devices.get_mut(device) {
+            shape = device.facts.as_ref().map(Shape::of);
             if counted { device.using.add(&content.need) } else { device.using.remove(&content.need) }
         }
         if let Some(service) = self.services.get_mut(service) {
-            let on = service.on.entry(device).or_insert(0);
-            *on = if counted { *on + 1 } else { on.saturating_sub(1) };
-            if *on == 0 {
-                service.on.remove(&device);
-            }
+            service.count_on(device, shape, counted);
         }
         self.rank_anew(device);
         if !counted {

@@ -17,6 +17,7 @@ use crate::wish::Availability;
 
 /// What a device said.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one is held at a time, and moved once")]
 pub enum Heard {
     /// Who it is.
     Hello(Hello),

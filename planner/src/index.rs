@@ -44,6 +44,8 @@ pub(crate) struct Index {
     pub len: usize,
     /// Devices, open or not, that run further architectures than their own.
     pub also_runs: usize,
+    /// Devices of each shape, open or not.
+    pub sizes: BTreeMap<Shape, usize>,
 }
 
 impl Shape {
@@ -93,6 +95,15 @@ pub(crate) fn entry(ix: DeviceIx, device: &Device, used: Weight) -> Option<(Shap
 }
 
 impl Index {
+    /// Devices of a shape have come or gone.
+    pub(crate) fn resize(&mut self, shape: Shape, by: isize) {
+        let size = self.sizes.entry(shape).or_insert(0);
+        *size = size.saturating_add_signed(by);
+        if *size == 0 {
+            self.sizes.remove(&shape);
+        }
+    }
+
     pub(crate) fn insert(&mut self, (shape, entry): (Shape, Entry)) {
         if self.shapes.entry(shape).or_default().insert(entry) {
             self.len += 1;

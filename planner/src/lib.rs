@@ -15,6 +15,8 @@ mod hear;
 mod index;
 mod liveness;
 mod load;
+#[cfg(test)]
+mod model;
 mod need;
 mod note;
 mod observe;

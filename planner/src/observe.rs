@@ -1,11 +1,12 @@
 //! What devices say about themselves and their copies, kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_protocol::{EngineState, ExitCause, Facts, Moment, Observed, Phase, PlacementId, Status};
 
 use crate::fleet::Fleet;
 use crate::hear::Reply;
+use crate::index::Shape;
 use crate::note::{Note, NoteKind};
 use crate::record::Stage;
 use crate::service::Placement;
@@ -21,14 +22,36 @@ impl Fleet {
         if device.facts.as_ref() == Some(&facts) {
             return;
         }
+        let (before, now) = (device.facts.as_ref().map(Shape::of), Shape::of(&facts));
         let also_ran = device.facts.as_ref().is_some_and(|facts| !facts.also_runs.is_empty());
         self.index.also_runs =
             (self.index.also_runs + usize::from(!facts.also_runs.is_empty())).saturating_sub(usize::from(also_ran));
         device.facts = Some(facts);
+        if before != Some(now) {
+            self.reshape(ix, before, now);
+        }
         self.unsaved.devices.insert(ix);
         self.rank_anew(ix);
         self.dirty.room.insert(ix);
         self.touch_copies(ix);
+    }
+
+    /// A device has another size than before.
+    fn reshape(&mut self, ix: DeviceIx, before: Option<Shape>, now: Shape) {
+        self.index.resize(now, 1);
+        if let Some(before) = before {
+            self.index.resize(before, -1);
+        }
+        let Some(device) = self.devices.get(ix) else { return };
+        let services: BTreeSet<ServiceIx> =
+            device.placements.iter().filter_map(|id| self.placements.get(id)).map(|copy| copy.service).collect();
+        for six in services {
+            let Some(service) = self.services.get_mut(six).filter(|service| service.has.has(ix)) else { continue };
+            *service.cover.entry(now).or_insert(0) += 1;
+            if let Some(cover) = before.and_then(|before| service.cover.get_mut(&before)) {
+                *cover = cover.saturating_sub(1);
+            }
+        }
     }
 
     /// Puts a device under its labels, or takes it from there.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use outrigger_protocol::{DeviceName, LossPolicy, Mode, PlacementId, Platform, Revision, ServiceRef, ServiceSpec};
 
 use crate::fleet::Fleet;
+use crate::index::Shape;
 use crate::record::{DeviceRecord, Key, ServiceRecord, Stage};
 use crate::service::{Content, Roll, Service};
-use crate::table::{DeviceIx, NumberMap, ServiceIx};
+use crate::table::{Bits, DeviceIx, NumberMap, ServiceIx};
 
 impl Fleet {
     /// A service is as this record says. Its copies follow with the next plan; a removed one without any is for
@@ -132,8 +133,10 @@ impl Fleet {
         if let Some(indexed) = device.indexed {
             self.index.remove(indexed);
         }
-        let also_ran = device.facts.is_some_and(|facts| !facts.also_runs.is_empty());
-        self.index.also_runs -= usize::from(also_ran);
+        if let Some(facts) = &device.facts {
+            self.index.also_runs -= usize::from(!facts.also_runs.is_empty());
+            self.index.resize(Shape::of(facts), -1);
+        }
         for image in &device.images {
             if let Some(holders) = self.holders.get_mut(image) {
                 holders.remove(&ix);
@@ -192,6 +195,8 @@ fn new_service(name: ServiceRef, record: &ServiceRecord) -> Service {
         homes: BTreeMap::new(),
         slots: BTreeMap::new(),
         on: NumberMap::default(),
+        has: Bits::default(),
+        cover: BTreeMap::new(),
         good: 0,
         waiting: 0,
         roll: Roll { paused: record.paused.clone(), ..Roll::default() },

@@ -8,7 +8,7 @@ use crate::fleet::Fleet;
 use crate::index::{self, Entry, Shape};
 use crate::need::{Need, Use};
 use crate::service::{Content, Service};
-use crate::table::{DeviceIx, NumberMap};
+use crate::table::{Bits, DeviceIx, NumberMap};
 
 /// A shape of which more than this part is laid over is copied as a whole: skipping what is hidden would cost more.
 const COPY_FROM: usize = 4;
@@ -17,6 +17,7 @@ const COPY_FROM: usize = 4;
 pub(crate) struct Scratch<'a> {
     pub fleet: &'a Fleet,
     touched: NumberMap<DeviceIx, Use>,
+    is_touched: Bits,
     layers: BTreeMap<Shape, Layer>,
     /// Of the service at hand: copies more or less than in the fleet.
     on: NumberMap<DeviceIx, i64>,
@@ -38,6 +39,7 @@ impl<'a> Scratch<'a> {
         Self {
             fleet,
             touched: NumberMap::default(),
+            is_touched: Bits::default(),
             layers: BTreeMap::new(),
             on: NumberMap::default(),
             spread: BTreeMap::new(),
@@ -59,6 +61,22 @@ impl<'a> Scratch<'a> {
     /// What is reserved on a device.
     pub(crate) fn using(&self, ix: DeviceIx) -> Option<&Use> {
         self.touched.get(&ix).or_else(|| self.fleet.devices.get(ix).map(|device| &device.using))
+    }
+
+    /// Whether a device has a copy of the service at hand; quick.
+    pub(crate) fn has(&self, service: &Service, ix: DeviceIx) -> bool {
+        if !self.on.is_empty() && self.on.contains_key(&ix) {
+            self.copies(service, ix) > 0
+        } else {
+            service.has.has(ix)
+        }
+    }
+
+    /// Whether every device of a shape has a copy of the service at hand, as far as can be said at once.
+    pub(crate) fn is_covered(&self, service: &Service, shape: &Shape) -> bool {
+        self.on.values().all(|more| *more >= 0)
+            && service.cover.get(shape) == self.fleet.index.sizes.get(shape)
+            && service.cover.contains_key(shape)
     }
 
     /// Copies of the service at hand on a device.
@@ -116,7 +134,7 @@ impl<'a> Scratch<'a> {
         let layer = self.layers.get(shape);
         let base = self.fleet.index.shapes.get(shape).filter(|_| !layer.is_some_and(|layer| layer.whole));
         let untouched = layer.is_none();
-        let base = base.into_iter().flatten().filter(move |e| untouched || !self.touched.contains_key(&e.device));
+        let base = base.into_iter().flatten().filter(move |e| untouched || !self.is_touched.has(e.device));
         Merged { left: base.peekable(), right: layer.into_iter().flat_map(|layer| &layer.entries).peekable() }
     }
 
@@ -136,6 +154,7 @@ impl<'a> Scratch<'a> {
     fn change(&mut self, ix: DeviceIx, change: impl FnOnce(&mut Use)) {
         let Some(device) = self.fleet.devices.get(ix) else { return };
         let fresh = !self.touched.contains_key(&ix);
+        self.is_touched.set(ix, true);
         let using = self.touched.entry(ix).or_insert_with(|| device.using.clone());
         let before = using.weight;
         change(using);
@@ -165,7 +184,7 @@ impl<'a> Scratch<'a> {
             return;
         }
         layer.whole = true;
-        layer.entries.extend(base.iter().filter(|entry| !self.touched.contains_key(&entry.device)));
+        layer.entries.extend(base.iter().filter(|entry| !self.is_touched.has(entry.device)));
     }
 }
 

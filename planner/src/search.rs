@@ -46,7 +46,7 @@ pub(crate) enum Avoid {
 
 /// How good a device is; the least is the best.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Worth {
+pub(crate) struct Worth {
     spread: Vec<u32>,
     copies: u32,
     lost: i64,
@@ -124,7 +124,17 @@ fn best_of(scratch: &Scratch<'_>, query: &Query<'_>) -> Option<DeviceIx> {
     }
     let walk =
         Walk { least_copies: least_copies(scratch, query), bonus: if few { 0 } else { i64::from(IMAGE) * POINT } };
-    for shape in scratch.fleet.index.shapes.keys().filter(|shape| may_run(scratch, query, shape)) {
+    let shapes = scratch.fleet.index.shapes.keys().filter(|shape| may_run(scratch, query, shape));
+    let (covered, open): (Vec<&Shape>, Vec<&Shape>) =
+        shapes.partition(|shape| scratch.is_covered(query.service, shape));
+    for shape in open {
+        walk.shape(scratch, query, shape, &mut best);
+    }
+    // A device without a copy of the service beats any that has one, unless evenness over something else comes first.
+    if best.as_ref().is_some_and(|(best, _)| best.spread.is_empty() && best.copies == 0) {
+        return best.map(|(_, ix)| ix);
+    }
+    for shape in covered {
         walk.shape(scratch, query, shape, &mut best);
     }
     best.map(|(_, ix)| ix)
@@ -145,6 +155,11 @@ impl Walk {
             if best.as_ref().is_some_and(|(best, _)| self.is_over(best, entry, cost)) {
                 return;
             }
+            // Most of what is looked at has a copy already; that is quickly seen.
+            let first = best.as_ref().is_some_and(|(best, _)| best.spread.is_empty() && best.copies == 0);
+            if first && scratch.has(query.service, entry.device) {
+                continue;
+            }
             let Some(worth) = worth(scratch, query, entry.device) else { continue };
             if best.as_ref().is_none_or(|(least, _)| worth < *least) {
                 *best = Some((worth, entry.device));
@@ -153,7 +168,9 @@ impl Walk {
     }
 
     fn is_over(&self, best: &Worth, entry: &Entry, cost: i64) -> bool {
-        best.spread.is_empty() && best.copies <= self.least_copies && entry.lost + cost - self.bonus > best.lost
+        // Entries are in the order of lost points and rank, so none that follows can be better either.
+        let least = (entry.lost + cost - self.bonus, entry.rank);
+        best.spread.is_empty() && best.copies <= self.least_copies && least > (best.lost, best.rank)
     }
 }
 
@@ -208,7 +225,7 @@ fn narrow(scratch: &Scratch<'_>, content: &Content) -> Option<Vec<DeviceIx>> {
 }
 
 /// How good a device is; none: it cannot take the copy.
-fn worth(scratch: &Scratch<'_>, query: &Query<'_>, ix: DeviceIx) -> Option<Worth> {
+pub(crate) fn worth(scratch: &Scratch<'_>, query: &Query<'_>, ix: DeviceIx) -> Option<Worth> {
     let device = scratch.fleet.devices.get(ix)?;
     let using = scratch.using(ix)?;
     refusal(scratch, query, ix, device, using).ok()?;

@@ -8,10 +8,11 @@ use outrigger_protocol::{
     Usage, VolumeMove,
 };
 
+use crate::index::Shape;
 use crate::need::Need;
 use crate::plan::{Reason, Waiting};
 use crate::record::Stage;
-use crate::table::{DeviceIx, NumberMap, ServiceIx};
+use crate::table::{Bits, DeviceIx, NumberMap, ServiceIx};
 
 /// What the copies of one revision are made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,10 @@ pub(crate) struct Service {
     pub slots: BTreeMap<u32, Slot>,
     /// Counted copies on each device.
     pub on: NumberMap<DeviceIx, u32>,
+    /// Devices with any.
+    pub has: Bits,
+    /// How many of the devices of each shape have any.
+    pub cover: BTreeMap<Shape, usize>,
     /// Replicas of which a copy runs and is healthy.
     pub good: u32,
     /// Replicas that wait.
@@ -122,6 +127,25 @@ impl Service {
             _ if self.removed => 0,
             Mode::Replicated(replicas) => replicas,
             Mode::Global => u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// A copy more or less on a device.
+    pub(crate) fn count_on(&mut self, ix: DeviceIx, shape: Option<Shape>, more: bool) {
+        let on = self.on.entry(ix).or_insert(0);
+        let had = *on > 0;
+        *on = if more { *on + 1 } else { on.saturating_sub(1) };
+        let has = *on > 0;
+        if !has {
+            self.on.remove(&ix);
+        }
+        if had == has {
+            return;
+        }
+        self.has.set(ix, has);
+        if let Some(shape) = shape {
+            let cover = self.cover.entry(shape).or_insert(0);
+            *cover = if has { *cover + 1 } else { cover.saturating_sub(1) };
         }
     }
 

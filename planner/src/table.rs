@@ -123,3 +123,24 @@ impl<K: Ord, I: Ix, V> Table<K, I, V> {
         self.names.range(range).map(|(name, &ix)| (name, ix))
     }
 }
+
+/// Small numbers, one bit each: asked for every device of an order, so it must be near.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bits(Vec<u64>);
+
+impl Bits {
+    pub(crate) fn set(&mut self, ix: DeviceIx, present: bool) {
+        let (word, bit) = (ix.0 as usize / 64, 1_u64 << (ix.0 % 64));
+        if word >= self.0.len() {
+            if !present {
+                return;
+            }
+            self.0.resize(word + 1, 0);
+        }
+        if present { self.0[word] |= bit } else { self.0[word] &= !bit }
+    }
+
+    pub(crate) fn has(&self, ix: DeviceIx) -> bool {
+        self.0.get(ix.0 as usize / 64).is_some_and(|word| word & (1_u64 << (ix.0 % 64)) != 0)
+    }
+}

@@ -1,0 +1,192 @@
+//! Placements per second, the time to plan around a lost device, and a million replicas. Prints one line for each.
+//!
+//! `cargo bench -p outrigger-planner`; decisions only unless a line says otherwise, on one core.
+
+#![allow(missing_docs)]
+#![expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+
+use std::time::{Duration, Instant};
+
+use outrigger_planner::{Change, Fleet, Heard, Policy, Wish, reconcile};
+use outrigger_protocol::{
+    BootId, Bytes, CgroupVersion, ContainerSpec, DeviceName, Engine, EngineKind, Epoch, Facts, Hello, LossPolicy,
+    MemoryLimits, MilliCpu, Mode, Moment, Reservation, ServiceSpec, SessionNumber, StackSpec, UpdateConfig, VolumeMove,
+};
+
+const NOW: Moment = Moment(1_000_000);
+const RUNS: usize = 5;
+
+fn main() {
+    // `cargo test --benches` runs this too; once and small is enough then.
+    let small = !std::env::args().any(|argument| argument == "--bench");
+    let scale = if small { 100 } else { 1 };
+    let devices = 10_000 / scale;
+    placements("one service", devices, 1, 100_000 / scale);
+    placements("services of 100 replicas", devices, 1_000 / scale, 100);
+    placements("services of 1 replica", devices, 20_000 / scale, 1);
+    lost_device("of 10 000 services of 100", devices, 10_000 / scale, 100);
+    lost_device("of 100 services on half of the devices", devices, 100 / scale.min(10), devices / 2);
+    million(5_000 / scale, 1_000 / scale, 1_000);
+}
+
+/// Processors and memory of the boards of a fleet.
+type Boards = &'static [(u32, u64)];
+const MIXED: Boards = &[(4, 2), (4, 4), (4, 8), (16, 64)];
+const EQUAL: Boards = &[(4, 8)];
+
+fn facts(number: usize, boards: Boards) -> Facts {
+    let (cpu, gib) = boards[number % boards.len()];
+    Facts {
+        agent: "1".into(),
+        arch: if cpu > 4 { outrigger_protocol::Arch::Amd64 } else { outrigger_protocol::Arch::Arm64 },
+        also_runs: vec![],
+        os: "Debian".into(),
+        kernel: "6".into(),
+        board: None,
+        cpu: MilliCpu(cpu * 1000),
+        memory: Bytes(gib << 30),
+        engine: Some(Engine { kind: EngineKind::Memory, version: "1".into() }),
+        cgroup: CgroupVersion::V2,
+        memory_limits: MemoryLimits::Work,
+        labels: vec![],
+        generic: vec![],
+        devices: vec![],
+        root_on_flash: false,
+        address: None,
+    }
+}
+
+fn name(number: usize) -> DeviceName {
+    format!("device-{number:05}").parse().expect("it is a name")
+}
+
+fn fleet(devices: usize, boards: Boards) -> Fleet {
+    let mut fleet = Fleet::new(Policy::default(), Epoch(1));
+    for number in 0..devices {
+        let hello = Hello {
+            boot: BootId(number as u128),
+            session: SessionNumber(1),
+            machine: number as u128,
+            held: None,
+            unix_ms: 0,
+            heartbeat_ms: 1000,
+            facts: facts(number, boards),
+        };
+        fleet.hear(&name(number), Heard::Hello(hello), NOW);
+    }
+    fleet.settle(NOW);
+    fleet
+}
+
+fn stack(services: usize, replicas: usize, cpu: u32, memory: u64) -> StackSpec {
+    let service = |number: usize| ServiceSpec {
+        name: format!("s{number:05}").parse().expect("it is a name"),
+        container: ContainerSpec { image: format!("image-{number}"), ..ContainerSpec::default() },
+        mode: Mode::Replicated(u32::try_from(replicas).unwrap_or(0)),
+        reservation: Reservation { cpu: MilliCpu(cpu), memory: Bytes(memory), generic: vec![] },
+        constraints: vec![],
+        spread: vec![],
+        max_per_device: None,
+        platforms: None,
+        loss: LossPolicy::Available,
+        lost_after: None,
+        volume_move: VolumeMove::Stay,
+        update: UpdateConfig::default(),
+        depends_on: vec![],
+        labels: vec![],
+    };
+    StackSpec { name: "bench".parse().expect("it is a name"), services: (0..services).map(service).collect() }
+}
+
+fn apply(fleet: &mut Fleet, stack: StackSpec) {
+    let wish = Wish::Apply { stack, applied_unix_ms: None };
+    fleet.wish(wish, NOW).unwrap_or_else(|refusal| panic!("{refusal}"));
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn placements(what: &str, devices: usize, services: usize, replicas: usize) {
+    let mut fleet = fleet(devices, MIXED);
+    apply(&mut fleet, stack(services, replicas, 10, 8 << 20));
+    let mut placed = 0;
+    let times = (0..RUNS)
+        .map(|_| {
+            let begun = Instant::now();
+            let plan = reconcile(&fleet, NOW);
+            let took = begun.elapsed();
+            placed = plan.changes.iter().filter(|change| matches!(change, Change::Place { .. })).count();
+            took
+        })
+        .collect();
+    assert_eq!(placed, services * replicas, "not all were placed");
+    let took = median(times);
+    let rate = placed as f64 / took.as_secs_f64();
+    println!("{placed} placements ({what}) on {devices} devices: {took:.1?}, {rate:.0} placements/s");
+}
+
+fn lost_device(what: &str, devices: usize, services: usize, replicas: usize) {
+    let mut fleet = fleet(devices, if services < replicas { MIXED } else { EQUAL });
+    apply(&mut fleet, stack(services, replicas, 1, 1 << 20));
+    fleet.settle(NOW);
+    // The one whose number of copies is nearest to a hundred.
+    let victim = fleet.devices().min_by_key(|device| device.replicas.abs_diff(100)).map(|device| device.name.clone());
+    let victim = victim.expect("there are devices");
+    let on_it = fleet.device(&victim).map_or(0, |device| device.replicas);
+    let mut later = NOW;
+    for second in 1..=4 {
+        later = NOW + Duration::from_secs(second);
+        for number in 0..devices {
+            let name = name(number);
+            if name != victim {
+                let report = outrigger_protocol::Report {
+                    session: SessionNumber(1),
+                    sequence: u32::try_from(second).unwrap_or(0),
+                    load: None,
+                    usage: vec![],
+                };
+                fleet.hear(&name, Heard::Report(report), later);
+            }
+        }
+        if second < 4 {
+            fleet.settle(later);
+        }
+    }
+    let begun = Instant::now();
+    let mut moved = 0;
+    loop {
+        let plan = reconcile(&fleet, later);
+        let done = plan.is_empty();
+        moved += plan.changes.iter().filter(|change| matches!(change, Change::Place { .. })).count();
+        fleet.commit(&plan);
+        if done {
+            break;
+        }
+    }
+    let took = begun.elapsed();
+    println!(
+        "one of {devices} devices lost with {on_it} replicas {what}: {moved} moved in {took:.2?} (judged, planned, committed)"
+    );
+}
+
+fn million(devices: usize, services: usize, replicas: usize) {
+    let mut fleet = fleet(devices, MIXED);
+    apply(&mut fleet, stack(services, replicas, 1, 1 << 20));
+    let begun = Instant::now();
+    let plan = reconcile(&fleet, NOW);
+    let planned = begun.elapsed();
+    let placed = plan.changes.iter().filter(|change| matches!(change, Change::Place { .. })).count();
+    let begun = Instant::now();
+    let committed = fleet.commit(&plan);
+    let took = begun.elapsed();
+    let rate = placed as f64 / planned.as_secs_f64();
+    println!(
+        "{placed} replicas of {services} services on {devices} devices: planned in {planned:.1?} ({rate:.0} placements/s), \
+         committed in {took:.1?} with {} records for {} devices",
+        committed.records.len(),
+        committed.devices.len()
+    );
+    assert_eq!(placed, services * replicas, "not all were placed");
+}
