@@ -41,13 +41,16 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         .thread_keep_alive(std::time::Duration::from_secs(1))
         .build()
         .context("cannot start the runtime")?;
-    match args.command {
+    let result = match args.command {
         Some(Command::Doctor) => runtime.block_on(examine(config)),
         Some(Command::Version) | None => {
             log_to_stderr();
             runtime.block_on(serve(config)).map(|()| ExitCode::SUCCESS)
         }
-    }
+    };
+    // What still blocks, such as a name that does not resolve, must not hold up the end.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
