@@ -73,7 +73,7 @@ fn a_change_that_does_not_become_healthy_stops_the_roll_and_leaves_the_others() 
         let bad = replicas.iter().filter(|one| one.state != ReplicaState::Running).count();
         ensure!(bad == 1, "{bad} are not running");
         let events = fleet.outrigger(&["events"])?;
-        ensure!(events.contains("paused"), "no event says that the roll is paused:\n{events}");
+        ensure!(events.contains("the change of shop/web stops"), "no event says that the roll stands:\n{events}");
         Ok(())
     })?;
     let good = fleet.replicas()?.iter().filter(|one| one.state == ReplicaState::Running).count();
