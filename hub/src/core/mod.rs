@@ -142,6 +142,7 @@ pub struct HubCore {
 #[derive(Debug)]
 struct Saving {
     batch: BatchId,
+    /// Without those of the wish: what is refused because it could not be saved must not be saved later.
     records: BTreeMap<Key, Option<Value>>,
     devices: BTreeSet<DeviceName>,
     wish: Option<(WishId, Wish)>,
@@ -379,24 +380,25 @@ impl HubCore {
         {
             return;
         }
-        let mut records = std::mem::take(&mut self.unsaved);
+        let records = std::mem::take(&mut self.unsaved);
+        let mut with_wish = records.clone();
         let mut taken = None;
         while let Some((id, wish)) = self.wishes.pop_front() {
             match self.fleet.check(&wish) {
                 Ok(more) => {
-                    records.extend(more.into_iter().map(|record| (record.key, record.value)));
+                    with_wish.extend(more.into_iter().map(|record| (record.key, record.value)));
                     taken = Some((id, wish));
                     break;
                 }
                 Err(refusal) => effects.push(Effect::Reply { id, result: Err(refusal.into()) }),
             }
         }
-        if records.is_empty() && taken.is_none() {
+        if with_wish.is_empty() && taken.is_none() {
             return;
         }
         let batch = BatchId(self.next_batch);
         self.next_batch += 1;
-        let list = records.iter().map(|(key, value)| Record { key: key.clone(), value: value.clone() }).collect();
+        let list = with_wish.into_iter().map(|(key, value)| Record { key, value }).collect();
         effects.push(Effect::Save { batch, records: list });
         self.saving = Some(Saving { batch, records, devices: std::mem::take(&mut self.unpublished), wish: taken });
     }
