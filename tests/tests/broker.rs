@@ -1,0 +1,5 @@
+//! Real brokers: `tests/run broker`.
+
+mod broker {
+    mod mosquitto;
+}
