@@ -35,19 +35,16 @@ struct Real {
     flavour: Flavour,
 }
 
-/// None, said aloud, where there is no engine to try.
-async fn bench() -> Option<Real> {
-    let Ok(socket) = std::env::var("OUTRIGGER_TEST_ENGINE") else {
-        eprintln!("left out: OUTRIGGER_TEST_ENGINE names no engine");
-        return None;
-    };
+async fn bench() -> Real {
+    let socket = std::env::var("OUTRIGGER_TEST_ENGINE")
+        .expect("OUTRIGGER_TEST_ENGINE names the engine's socket; `tests/run engine` sets it");
     let probe = engine(&socket, Flavour::Docker, "bench");
     let flavour = match probe.describe().await.unwrap().kind {
         EngineKind::Docker => Flavour::Docker,
         EngineKind::Podman => Flavour::Podman,
         EngineKind::Memory => panic!("a socket leads to an engine in memory"),
     };
-    Some(Real { engine: engine(&socket, flavour, "bench"), socket, flavour })
+    Real { engine: engine(&socket, flavour, "bench"), socket, flavour }
 }
 
 fn engine(socket: &str, flavour: Flavour, scope: &str) -> Arc<DockerEngine> {
@@ -131,7 +128,7 @@ fn client(socket: &str) -> Docker {
 
 #[tokio::test]
 async fn a_container_of_somebody_else_is_neither_seen_nor_touched() {
-    let Some(bench) = bench().await else { return };
+    let bench = bench().await;
     let docker = client(&bench.socket);
     let wanted = new(bench.runs());
     // It even has the name that ours would get, and labels of another scope.
@@ -158,7 +155,7 @@ async fn a_container_of_somebody_else_is_neither_seen_nor_touched() {
 
 #[tokio::test]
 async fn an_agent_with_another_scope_has_containers_of_its_own() {
-    let Some(bench) = bench().await else { return };
+    let bench = bench().await;
     let other = engine(&bench.socket, bench.flavour, "bench-b");
     let wanted = new(bench.runs());
     let ours = bench.engine.create_and_start(&wanted).await.unwrap();
@@ -204,7 +201,7 @@ impl Door {
 
 #[tokio::test]
 async fn an_engine_that_restarts_is_told_and_what_happened_meanwhile_is_listed() {
-    let Some(bench) = bench().await else { return };
+    let bench = bench().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("docker.sock");
     let door = Door::open(&path, &bench.socket);
@@ -263,10 +260,9 @@ async fn forget(docker: &Docker, image: &str) {
 
 #[tokio::test]
 async fn an_image_is_pulled_by_tag_and_by_digest_and_a_refusal_keeps_its_reason() {
-    let (Some(bench), Ok(registry)) = (bench().await, std::env::var("OUTRIGGER_TEST_REGISTRY")) else {
-        eprintln!("left out: OUTRIGGER_TEST_REGISTRY names no registry");
-        return;
-    };
+    let bench = bench().await;
+    let registry = std::env::var("OUTRIGGER_TEST_REGISTRY")
+        .expect("OUTRIGGER_TEST_REGISTRY names an empty registry; `tests/run engine` starts one");
     let docker = client(&bench.socket);
     let repository = publish(&docker, &registry).await;
     let by_tag = format!("{repository}:1");
@@ -295,7 +291,7 @@ async fn an_image_is_pulled_by_tag_and_by_digest_and_a_refusal_keeps_its_reason(
 
 #[tokio::test]
 async fn usage_is_read_from_the_containers_cgroup() {
-    let Some(bench) = bench().await else { return };
+    let bench = bench().await;
     let mut watched = Watched::new(bench.engine()).await;
     let wanted = new(bench.runs());
     let id = watched.start(&wanted).await;
