@@ -7,7 +7,7 @@ const FIRST: Duration = Duration::from_millis(200);
 /// Most that any wait may be.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Waits that grow by half and are drawn anew between nothing and that (full jitter): ten thousand devices that lost the
+/// Waits that grow by a third and are drawn anew between nothing and that (full jitter): ten thousand devices that lost the
 /// same hub must not come back in the same instant.
 #[derive(Debug, Clone)]
 pub struct Backoff {
@@ -25,7 +25,7 @@ impl Backoff {
     /// The next wait.
     pub fn wait(&mut self) -> Duration {
         let most = u64::try_from(self.most.as_millis()).unwrap_or(u64::MAX);
-        self.most = (self.most * 3 / 2).min(LONGEST);
+        self.most = (self.most * 4 / 3).min(LONGEST);
         Duration::from_millis(self.random.u64(0..=most))
     }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod core;
 pub mod doctor;
 pub mod engine;
+mod guard;
 mod lease_file;
 mod logs;
 pub mod mqtt;

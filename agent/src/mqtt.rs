@@ -144,10 +144,13 @@ pub async fn run(target: Target, clock: Clock, events: mpsc::Sender<MqttEvent>) 
     let mut backoff = Backoff::new(clock.unix_ms() ^ clock.now().0.rotate_left(32));
     let mut attempts = 0;
     let mut failure = Repeated::default();
+    let mut session = SessionNumber(0);
     loop {
         let began = clock.now();
+        // Two connections within a millisecond are still told apart.
+        session = clock.session().max(SessionNumber(session.0 + 1));
         let ended = match reachable(&target, attempts).await {
-            Ok(address) => serve(&target, address, clock, &events).await,
+            Ok(address) => serve(&target, address, session, &events).await,
             Err(error) => Ended::Failed(error),
         };
         if events.is_closed() {
@@ -240,8 +243,12 @@ fn options(target: &Target, address: SocketAddr, session: SessionNumber) -> Mqtt
     options
 }
 
-async fn serve(target: &Target, address: SocketAddr, clock: Clock, events: &mpsc::Sender<MqttEvent>) -> Ended {
-    let session = clock.session();
+async fn serve(
+    target: &Target,
+    address: SocketAddr,
+    session: SessionNumber,
+    events: &mpsc::Sender<MqttEvent>,
+) -> Ended {
     let (client, mut connection) = AsyncClient::new(options(target, address, session), QUEUE);
     match connection.poll().await {
         Ok(Event::Incoming(Packet::ConnAck(_))) => (),

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::{Action, ActionId, Core, Effect, ImageKey, Input, Outcome, Settings, Success};
 use crate::engine::{Description, Engine, EngineError, EngineEvent, PullProgress};
+use crate::guard::Guard;
 use crate::lease_file::LeaseFile;
 use crate::logs;
 use crate::mqtt::{self, MqttEvent, SendError, Sender, Target};
@@ -92,6 +93,7 @@ pub async fn run<E: Engine>(
         clock,
         core,
         lease_file,
+        guard: Guard::default(),
         engine,
         own,
         sampler: Sampler::new(&root, disk),
@@ -106,7 +108,6 @@ pub async fn run<E: Engine>(
         tasks: JoinSet::new(),
         actions: BTreeMap::new(),
         answers: BTreeMap::new(),
-        unsent: 0,
     };
     let sender = shell.serve(Inboxes { mqtt, engine: engine_inbox, results: results_inbox }, shutdown).await;
     if let Some(sender) = sender {
@@ -175,6 +176,7 @@ struct Shell<E> {
     clock: Clock,
     core: Core,
     lease_file: LeaseFile,
+    guard: Guard,
     engine: Arc<E>,
     own: OwnFacts,
     sampler: Sampler,
@@ -190,7 +192,6 @@ struct Shell<E> {
     tasks: JoinSet<()>,
     actions: BTreeMap<ActionId, AbortHandle>,
     answers: BTreeMap<RequestId, Answering>,
-    unsent: u64,
 }
 
 impl<E: Engine> Shell<E> {
@@ -200,7 +201,8 @@ impl<E: Engine> Shell<E> {
         loop {
             let now = self.clock.now();
             watchdog.feed(now);
-            let wake_at = self.core.wake_at(now);
+            self.guard.watch(now, &self.core.overdue());
+            let wake_at = self.core.wake_at(now).min(self.guard.due_at());
             // All may be cancelled: a receive loses nothing, and neither a sleep nor the shutdown holds anything.
             let input = tokio::select! {
                 reason = &mut shutdown => {
@@ -343,10 +345,8 @@ impl<E: Engine> Shell<E> {
         match sender.try_send(message) {
             Ok(()) => None,
             Err(SendError::Full) => {
-                self.unsent += 1;
-                if self.unsent.is_power_of_two() {
-                    warn!(?channel, unsent = self.unsent, "the connection takes no more messages");
-                }
+                // It has just ended, or is stuck; the connection itself says which.
+                debug!(?channel, "the connection takes no message");
                 Some(Input::Unsent(channel))
             }
             Err(error @ SendError::Encode { .. }) => {

@@ -25,8 +25,6 @@ const ASSIGNMENT: &str = "assignment";
 const QUARANTINED: &str = "assignment.unreadable";
 /// Name of the file with the number that tells two installations apart.
 const MACHINE: &str = "machine";
-/// Name of the file that one agent at a time holds locked.
-const LOCK: &str = "lock";
 /// A source of random numbers that every Linux has.
 const RANDOM: &str = "/proc/sys/kernel/random/uuid";
 
@@ -86,8 +84,8 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         make.map_err(|source| StateError::Make { path: path.to_owned(), source })?;
-        let at = path.join(LOCK);
-        let lock = File::create(&at).map_err(|source| StateError::Write { path: at, source })?;
+        // The folder itself is locked: that works on a file system that has become read-only, too.
+        let lock = File::open(path).map_err(|source| StateError::Read { path: path.to_owned(), source })?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| StateError::InUse { path: path.to_owned() })?;
         Ok(Self { path: path.to_owned(), _lock: lock })

@@ -114,6 +114,43 @@ enum Hold {
     Over,
 }
 
+/// What holds a running container here. One that is not wanted any more is held as its last assignment had it.
+fn hold_of(container: &Container, wanted: &Wanted, observed: &Observed, bounds: &Bounds) -> Hold {
+    let track = observed.tracks.get(&container.placement);
+    let loss = wanted.replicas.get(&container.placement).map(|one| one.loss).or(track.and_then(|track| track.loss));
+    match (loss, bounds.renewed_at) {
+        (Some(LossPolicy::Available | LossPolicy::Wait), _) => Hold::Free,
+        (Some(LossPolicy::Exclusive { lease }), Some(renewed_at)) => {
+            Hold::Until(Term::new(renewed_at, lease, wished_grace(container, wanted, observed)))
+        }
+        (Some(LossPolicy::Exclusive { .. }), None) => Hold::Over,
+        (None, _) if container.loss == LossLabel::Exclusive => Hold::Over,
+        (None, _) => Hold::Free,
+    }
+}
+
+fn wished_grace(container: &Container, wanted: &Wanted, observed: &Observed) -> Duration {
+    let track = observed.tracks.get(&container.placement);
+    let wanted = wanted.replicas.get(&container.placement).map(|one| one.spec.stop_grace);
+    wanted.or(track.and_then(|track| track.grace)).unwrap_or(DEFAULT_GRACE)
+}
+
+/// Exclusive containers that run: the first process of each, and the moment from which the engine has failed to end it.
+/// An engine that hangs or is gone must not keep a second copy alive.
+#[must_use]
+pub fn overdue(wanted: &Wanted, observed: &Observed, bounds: &Bounds) -> Vec<(PlacementId, u32, Moment)> {
+    let running = observed.containers.values().filter(|container| container.state.is_running());
+    let due = running.filter_map(|container| {
+        let at = match hold_of(container, wanted, observed, bounds) {
+            Hold::Free => return None,
+            Hold::Until(term) => term.kill_at + term.end.since(term.kill_at) / 2,
+            Hold::Over => Moment::ZERO,
+        };
+        Some((container.placement, container.pid?, at))
+    });
+    due.collect()
+}
+
 /// One look at everything; collects actions while it counts what is under way.
 struct Pass<'a> {
     wanted: &'a Wanted,
@@ -178,7 +215,7 @@ impl<'a> Pass<'a> {
             if is_being_stopped || !self.may_stop(placement) {
                 continue;
             }
-            match self.hold_of(container) {
+            match hold_of(container, self.wanted, self.observed, self.bounds) {
                 Hold::Free => continue,
                 Hold::Until(term) if self.now < term.stop_at => continue,
                 Hold::Until(_) | Hold::Over => {
@@ -189,31 +226,10 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// What holds a running container here. One that is not wanted any more is held as its last assignment had it.
-    fn hold_of(&self, container: &Container) -> Hold {
-        let track = self.track(container.placement);
-        let wanted = self.wanted.replicas.get(&container.placement);
-        let loss = wanted.map(|one| one.loss).or(track.and_then(|track| track.loss));
-        match (loss, self.bounds.renewed_at) {
-            (Some(LossPolicy::Available | LossPolicy::Wait), _) => Hold::Free,
-            (Some(LossPolicy::Exclusive { lease }), Some(renewed_at)) => {
-                Hold::Until(Term::new(renewed_at, lease, self.wished_grace(container)))
-            }
-            (Some(LossPolicy::Exclusive { .. }), None) => Hold::Over,
-            (None, _) if container.loss == LossLabel::Exclusive => Hold::Over,
-            (None, _) => Hold::Free,
-        }
-    }
-
-    fn wished_grace(&self, container: &Container) -> Duration {
-        let wanted = self.wanted.replicas.get(&container.placement).map(|one| one.spec.stop_grace);
-        wanted.or(self.track(container.placement).and_then(|track| track.grace)).unwrap_or(DEFAULT_GRACE)
-    }
-
     /// The time that a container has to end by itself, if it is stopped now.
     fn grace_of(&self, container: &Container) -> Duration {
-        let wished = self.wished_grace(container);
-        match self.hold_of(container) {
+        let wished = wished_grace(container, self.wanted, self.observed);
+        match hold_of(container, self.wanted, self.observed, self.bounds) {
             Hold::Free => wished,
             Hold::Until(term) => term.grace(self.now, wished),
             // The hub may have started another already.

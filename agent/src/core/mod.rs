@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use outrigger_protocol::{
     Answer, AnswerBody, Ask, Assignment, Bye, Channel, DownMessage, Epoch, Facts, Goal, Hello, Lease, LogsRequest,
-    Moment, RequestId, SessionNumber, Stamp, UpMessage,
+    Moment, PlacementId, RequestId, SessionNumber, Stamp, UpMessage,
 };
 use tracing::{info, warn};
 
@@ -176,6 +176,16 @@ impl Core {
     #[must_use]
     pub fn observed(&self) -> &Observed {
         &self.observed
+    }
+
+    /// Exclusive containers that run, with the first process of each and the moment from which it must be killed past the
+    /// engine, which has then failed to do so.
+    #[must_use]
+    pub fn overdue(&self) -> Vec<(PlacementId, u32, Moment)> {
+        if !self.wanted.has_exclusive() && self.bounds.authority != Authority::Nobody {
+            return Vec::new();
+        }
+        converge::overdue(&self.wanted, &self.observed, &self.bounds)
     }
 
     /// The assignment that the device holds.

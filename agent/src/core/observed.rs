@@ -122,6 +122,8 @@ impl Observed {
 
     /// The assignment has changed: what belongs to nothing is forgotten.
     pub fn forget_all_but(&mut self, wanted: &Wanted) {
+        // Nobody may ever try again what found the disk full; what is tried will say so anew.
+        self.full = None;
         let images = wanted.images();
         self.images.retain(|image, _| images.contains(image));
         for image in images {

@@ -121,7 +121,7 @@ impl ModelEngine {
             image: new.spec.image.clone(),
             digest: "sha256:1".into(),
             ports: ports.collect(),
-            pid: None,
+            pid: Some(4711),
         };
         self.containers.insert(id.clone(), (container, 0));
         id

@@ -99,3 +99,19 @@ fn a_device_that_wakes_after_its_lease_stops_before_anything_else() {
     let first = device.step(Input::Tick);
     assert!(matches!(first.first(), Some(Effect::Act(_, Action::Stop(_, _, grace))) if grace.is_zero()), "{first:?}");
 }
+
+#[test]
+fn an_engine_that_cannot_be_asked_does_not_keep_an_exclusive_copy_alive() {
+    let mut device = Device::settled(&[]);
+    device.hub_answers = true;
+    device.hear(DownMessage::Want(assignment(2, &[(one(1, spec()).0, spec(), EXCLUSIVE)])));
+    device.run(SECOND * 5);
+    device.hub_answers = false;
+    let last_answer = device.last_answer;
+    device.engine_lost("connection refused");
+    device.run(SECOND * 20);
+    let overdue = device.core.overdue();
+    let [(placement, pid, at)] = overdue.as_slice() else { panic!("{overdue:?}") };
+    assert_eq!((placement.0, *pid), (1, 4711));
+    assert!(*at < last_answer + Duration::from_secs(10));
+}
