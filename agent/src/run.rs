@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::{Action, ActionId, Core, Effect, ImageKey, Input, Outcome, Settings, Success};
+use crate::core::{Action, ActionId, Core, Effect, ImageKey, Input, Outcome, Remark, Settings, Success};
 use crate::engine::{Description, Engine, EngineError, EngineEvent, PullProgress};
 use crate::guard::Guard;
 use crate::lease_file::LeaseFile;
@@ -298,6 +298,9 @@ impl<E: Engine> Shell<E> {
             }
         }
         self.lease_file.keep(self.core.renewed_at());
+        for remark in self.core.take_remarks() {
+            tell(&remark);
+        }
     }
 
     /// Carries out an effect; returns what the core must know of it at once.
@@ -369,6 +372,18 @@ impl<E: Engine> Shell<E> {
             let _ = results.send(Told::Core(Input::Done(id, outcome))).await;
         });
         self.actions.insert(id, task);
+    }
+}
+
+fn tell(remark: &Remark) {
+    match remark {
+        Remark::Unreadable => {
+            warn!("the assignment on the disk cannot be read; nothing is started or stopped before the hub speaks");
+        }
+        Remark::Adopted(stamp, replicas) => info!(%stamp, replicas, "assignment"),
+        Remark::Older(stamp) => warn!(%stamp, "an older assignment is ignored"),
+        Remark::Unsaved(stamp, reason) => warn!(%stamp, reason, "the assignment is not saved; nothing new is started"),
+        Remark::Skipped(placement) => warn!(%placement, "a replica without a specification is skipped"),
     }
 }
 

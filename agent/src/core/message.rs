@@ -87,3 +87,18 @@ pub enum Effect {
     /// Stop answering. No [`Input::Answered`] is to follow.
     Cancel(RequestId),
 }
+
+/// Something that the core has noticed, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remark {
+    /// The assignment on the disk cannot be read.
+    Unreadable,
+    /// It works towards this assignment of so many copies from now on.
+    Adopted(Stamp, usize),
+    /// An assignment that is older than the one it holds is ignored.
+    Older(Stamp),
+    /// The assignment could not be saved; why.
+    Unsaved(Stamp, String),
+    /// A copy has no specification.
+    Skipped(PlacementId),
+}

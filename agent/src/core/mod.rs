@@ -13,13 +13,6 @@ mod status;
 mod track;
 mod wanted;
 
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod stories;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -27,12 +20,11 @@ use outrigger_protocol::{
     Answer, AnswerBody, Ask, Assignment, Bye, Channel, DownMessage, Epoch, Facts, Goal, Hello, Lease, LogsRequest,
     Moment, PlacementId, RequestId, SessionNumber, Stamp, UpMessage,
 };
-use tracing::{info, warn};
 
 pub use action::{Action, ActionId, ImageKey, Outcome, Success};
 pub use converge::{Authority, Bounds, MAX_CHECKS, MAX_PULLS, MAX_STARTS, MAX_STOPS, converge};
 pub use lease::Term;
-pub use message::{Effect, Held, Input, Settings};
+pub use message::{Effect, Held, Input, Remark, Settings};
 pub use observed::{ImageTrack, Link, Observed, Presence};
 pub use status::cut;
 pub use track::{LONGEST_PAUSE, Over, Track, pause};
@@ -44,6 +36,8 @@ use status::{Sources, Teller};
 
 /// Questions answered at a time; each holds a connection to the engine and a window of chunks.
 pub const MAX_REQUESTS: usize = 16;
+/// Remarks kept for whoever takes them; further ones are lost.
+const MAX_REMARKS: usize = 64;
 /// Time until a failed save is tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(30);
 
@@ -69,6 +63,7 @@ pub struct Core {
     requests: BTreeSet<RequestId>,
     next_action: u64,
     is_stopping: bool,
+    remarks: Vec<Remark>,
 }
 
 /// An assignment that could not be saved.
@@ -105,12 +100,11 @@ impl Core {
             requests: BTreeSet::new(),
             next_action: 0,
             is_stopping: false,
+            remarks: Vec::new(),
         };
         match held {
             Held::Nothing => (),
-            Held::Unreadable => {
-                warn!("the assignment on the disk cannot be read; nothing is started before the hub speaks")
-            }
+            Held::Unreadable => core.remark(Remark::Unreadable),
             Held::Assignment(assignment) => {
                 core.highest_epoch = assignment.stamp.epoch;
                 core.adopt(&assignment, Authority::Assignment);
@@ -186,6 +180,17 @@ impl Core {
             return Vec::new();
         }
         converge::overdue(&self.wanted, &self.observed, &self.bounds)
+    }
+
+    /// What somebody may want to read, since the last time.
+    pub fn take_remarks(&mut self) -> Vec<Remark> {
+        std::mem::take(&mut self.remarks)
+    }
+
+    fn remark(&mut self, remark: Remark) {
+        if self.remarks.len() < MAX_REMARKS {
+            self.remarks.push(remark);
+        }
     }
 
     /// The assignment that the device holds.
@@ -295,7 +300,7 @@ impl Core {
         let stamp = assignment.stamp;
         let saving = self.saving.as_ref().map(|saving| saving.stamp);
         if stamp.epoch < self.highest_epoch || self.held.max(saving).is_some_and(|newest| stamp < newest) {
-            warn!(%stamp, "an older assignment is ignored");
+            self.remark(Remark::Older(stamp));
             return;
         }
         if self.held == Some(stamp) || saving == Some(stamp) {
@@ -323,7 +328,7 @@ impl Core {
         match result {
             Ok(()) => self.adopt(&assignment, Authority::Assignment),
             Err(reason) => {
-                warn!(%stamp, reason, "the assignment could not be saved; nothing new is started");
+                self.remark(Remark::Unsaved(stamp, reason.clone()));
                 self.adopt(&assignment, Authority::Unsaved);
                 self.unsaved = Some(Unsaved { assignment, reason, retry_at: now + SAVE_AGAIN });
             }
@@ -334,9 +339,9 @@ impl Core {
     fn adopt(&mut self, assignment: &Assignment, authority: Authority) {
         let (wanted, skipped) = Wanted::of(assignment);
         for placement in skipped {
-            warn!(%placement, "a replica without a specification is skipped");
+            self.remark(Remark::Skipped(placement));
         }
-        info!(stamp = %wanted.stamp, replicas = wanted.replicas.len(), "assignment");
+        self.remark(Remark::Adopted(wanted.stamp, wanted.replicas.len()));
         self.held = Some(wanted.stamp);
         self.wanted = wanted;
         self.bounds.authority = authority;
@@ -435,3 +440,10 @@ impl Core {
         self.observed.under_way.is_empty() && self.wanted.replicas.values().all(|one| one.goal == Goal::Prepare)
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod stories;
