@@ -1,13 +1,16 @@
 //! Carries a plan out in memory, and says what to save, to publish and to tell.
 
-use outrigger_protocol::{DeviceName, Moment, PlacementId, ReplicaName, Revision, ServiceRef};
+use std::collections::BTreeSet;
 
+use outrigger_protocol::{DeviceName, Moment, Order, PlacementId, ReplicaName, Revision, ServiceRef};
+
+use crate::filter;
 use crate::fleet::{Fleet, Timer};
 use crate::note::{Note, NoteKind};
 use crate::plan::{Cause, Change, Committed, DropCause, Liveness, Plan, Reason, RollStep, Waiting};
 use crate::record::{Key, Stage};
 use crate::safe_mode::Safe;
-use crate::service::{Placement, Service};
+use crate::service::{Content, Placement, Service};
 use crate::slot::HOUR;
 use crate::table::{DeviceIx, ServiceIx};
 
@@ -151,13 +154,15 @@ impl Fleet {
         if id >= self.next {
             self.next = id.next();
         }
-        let Some(service) = self.services.get_mut(six) else { return };
+        let Some(service) = self.services.get(six) else { return };
         let Some(content) = service.contents.get(&revision).cloned() else { return };
         let beside = service.slots.get(&replica.number).into_iter().flat_map(|slot| &slot.copies);
         let same_device = beside.filter_map(|id| self.placements.get(id)).any(|copy| copy.device == ix && copy.counted);
+        // Its predecessor makes room for it: because the user wants that order, or because both do not fit.
         let takes_over = stage == Stage::Prepare
             && same_device
-            && service.content.spec.update.order == outrigger_protocol::Order::StopFirst;
+            && (service.content.spec.update.order == Order::StopFirst || !self.fits_beside(six, &content, ix));
+        let Some(service) = self.services.get_mut(six) else { return };
         if let Cause::Failing(_) = reason.cause {
             let moved = &mut service.slots.entry(replica.number).or_default().moved_at;
             moved.retain(|at| now.since(*at) < HOUR);
@@ -190,6 +195,11 @@ impl Fleet {
         }
         self.unsaved.placements.insert(id);
         self.unsaved.assignments.insert(ix);
+    }
+
+    fn fits_beside(&self, six: ServiceIx, content: &Content, ix: DeviceIx) -> bool {
+        let copies = self.services.get(six).and_then(|service| service.on.get(&ix)).copied().unwrap_or(0);
+        self.devices.get(ix).is_some_and(|device| filter::fits(device, &device.using, content, copies).is_ok())
     }
 
     /// A copy comes into being, by a plan or from the store.
@@ -332,7 +342,10 @@ impl Fleet {
             RollStep::Done => {
                 service.roll = crate::service::Roll::default();
                 let revision = service.revision;
-                service.contents.retain(|known, _| *known == revision);
+                let copies = service.slots.values().flat_map(|slot| &slot.copies);
+                let used: BTreeSet<Revision> =
+                    copies.filter_map(|id| self.placements.get(id)).map(|copy| copy.revision).collect();
+                service.contents.retain(|known, _| *known == revision || used.contains(known));
                 self.unsaved.services.insert(six);
                 tell(NoteKind::RollChanged, format!("every copy of {name} is changed"), None);
             }

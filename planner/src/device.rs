@@ -33,6 +33,8 @@ pub(crate) struct Device {
     pub why: String,
     /// When it was heard last; of one not heard since the hub's start: that start.
     pub heard_at: Moment,
+    /// Since when the hub can hear again after connections may have broken on its side; none: it was heard since.
+    pub deaf_until: Option<Moment>,
     pub hints: Hints,
     pub gaps: Gaps,
     pub heartbeat: Duration,
@@ -86,6 +88,7 @@ impl Device {
             why: if record.lost { "it was lost when the hub started" } else { "not heard since the hub started" }
                 .into(),
             heard_at: now,
+            deaf_until: None,
             hints: Hints::default(),
             gaps: Gaps::default(),
             heartbeat: Duration::ZERO,

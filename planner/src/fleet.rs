@@ -239,8 +239,7 @@ impl Fleet {
             return;
         }
         let slot = service.slots.entry(number).or_default();
-        let before = std::mem::replace(&mut slot.waiting, why).is_some();
-        service.waiting = service.waiting + u32::from(waits) - u32::from(before);
+        slot.waiting = why;
         if waits {
             self.waiting.entry(six).or_default().insert(number);
         } else if let Some(numbers) = self.waiting.get_mut(&six) {

@@ -91,6 +91,19 @@ impl Fleet {
         }
     }
 
+    /// The hub, or its broker, was away for long enough that connections may have broken for it; it can hear again now.
+    /// Devices get the start grace to return.
+    pub fn reconnecting(&mut self, now: Moment) {
+        self.basis += 1;
+        let all: Vec<DeviceIx> = self.devices.iter().map(|(ix, _)| ix).collect();
+        for ix in all {
+            if let Some(device) = self.devices.get_mut(ix) {
+                device.deaf_until = Some(now);
+                self.dirty.devices.insert(ix);
+            }
+        }
+    }
+
     fn hear_hello(&mut self, name: &DeviceName, hello: Hello, now: Moment) -> Reply {
         let mut reply = Reply::default();
         let known = self.devices.find(name);
@@ -303,6 +316,7 @@ impl Fleet {
         }
         device.heard_at = rekey(&mut self.silent, ix, device.heard_at, now);
         device.hints = Hints::default();
+        device.deaf_until = None;
         device.confirmed = false;
         if before == Liveness::Up {
             return;

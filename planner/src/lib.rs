@@ -11,6 +11,7 @@ mod device;
 mod explain;
 mod filter;
 mod fleet;
+mod global;
 mod hear;
 mod index;
 mod liveness;

@@ -71,8 +71,20 @@ impl Device {
         base.max(self.gaps.limit().min(policy.longest_learnt))
     }
 
-    /// When it is lost unless it is heard, and by what.
+    /// When it is lost unless it is heard, and by what. Where the hub itself was away, its connection may have broken for
+    /// that alone: it gets as long to return as after a start of the hub.
     fn lost_at(&self, policy: &Policy) -> (Moment, &'static str) {
+        let (at, by) = self.lost_at_by_itself(policy);
+        (at.max(self.grace(policy)), by)
+    }
+
+    /// It is not lost before this, because the hub was away.
+    pub(crate) fn grace(&self, policy: &Policy) -> Moment {
+        let went = matches!(self.hints.bye, Some((ByeReason::Shutdown | ByeReason::Leave, _)));
+        self.deaf_until.filter(|_| !went).map_or(Moment::ZERO, |since| since + policy.start_grace)
+    }
+
+    fn lost_at_by_itself(&self, policy: &Policy) -> (Moment, &'static str) {
         let limit = self.lost_after(policy);
         let learnt = limit.saturating_sub(self.base_limit(policy));
         match (self.liveness, self.hints) {

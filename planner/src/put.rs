@@ -76,12 +76,13 @@ impl Fleet {
             if is_other_policy {
                 // The device is told what becomes of the copy when it hears nothing.
                 self.unsaved.assignments.insert(ix);
+                self.unsaved.placements.insert(*id);
             }
-            if was_exclusive != exclusive {
-                if let Some(device) = self.devices.get_mut(ix).filter(|_| leased) {
-                    device.exclusive =
-                        if exclusive { device.exclusive + 1 } else { device.exclusive.saturating_sub(1) };
-                }
+            if was_exclusive != exclusive
+                && leased
+                && let Some(device) = self.devices.get_mut(ix)
+            {
+                device.exclusive = if exclusive { device.exclusive + 1 } else { device.exclusive.saturating_sub(1) };
             }
         }
         if let Some(service) = self.services.get_mut(six) {
@@ -198,7 +199,6 @@ fn new_service(name: ServiceRef, record: &ServiceRecord) -> Service {
         has: Bits::default(),
         cover: BTreeMap::new(),
         good: 0,
-        waiting: 0,
         roll: Roll { paused: record.paused.clone(), ..Roll::default() },
         avoid: BTreeMap::new(),
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use outrigger_protocol::{
-    DeviceName, Epoch, Facts, Generation, PlacementId, Platform, Revision, ServiceName, ServiceRef, ServiceSpec,
-    StackName,
+    DeviceName, Epoch, Facts, Generation, LossPolicy, PlacementId, Platform, Revision, ServiceName, ServiceRef,
+    ServiceSpec, StackName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +125,8 @@ pub struct PlacementRecord {
     pub revision: Revision,
     /// How far it is to go.
     pub stage: Stage,
+    /// What its device was told to do with it when it hears nothing.
+    pub loss: LossPolicy,
     /// Why it is there.
     pub reason: Reason,
 }

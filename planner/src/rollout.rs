@@ -116,7 +116,11 @@ impl<'a> Planner<'a> {
             let verdict = match (sorted.new, sorted.prepared) {
                 (Some((_, copy)), _) => self.verdict(service, copy, since),
                 (None, Some((id, copy))) if sorted.old.is_none() && !sorted.stopping && !touched.contains(&number) => {
-                    self.start(service, number, id, copy);
+                    if self.has_room(service, copy, None) {
+                        self.start(service, number, id, copy);
+                    } else {
+                        self.drop_copy(service, id, copy, DropCause::Changed);
+                    }
                     Verdict::Open(None)
                 }
                 (None, _) => Verdict::Open(None),
@@ -229,7 +233,15 @@ impl<'a> Planner<'a> {
         } else {
             search::best(&self.scratch, &query)
         };
-        let Some((ix, score)) = found else { return false };
+        let Some((ix, score)) = found else {
+            // Where both cannot be at once and no other device will do, the old copy has to stop first after all.
+            if stop_first || !self.stays_there(service, old, true) {
+                return false;
+            }
+            let score = search::score(&self.scratch, &query, old.device);
+            self.place(service, number, old.device, (service.revision, Stage::Prepare), Reason { cause, score });
+            return true;
+        };
         self.scratch.give(&service.content, ix);
         self.place(service, number, ix, (service.revision, Stage::Prepare), Reason { cause, score });
         true
@@ -278,7 +290,12 @@ impl<'a> Planner<'a> {
         self.step(service, RollStep::Begin(batch.iter().map(|(number, _)| *number).collect()));
         for (number, sorted) in batch {
             let (Some((id, copy)), Some((old_id, old))) = (sorted.prepared, sorted.old) else { continue };
-            if update.order == Order::StopFirst || service.is_exclusive() {
+            if !self.has_room(service, copy, Some(old)) {
+                // Others have taken what it needs beyond its predecessor's share: it is prepared anew, where there is room.
+                self.drop_copy(service, id, copy, DropCause::Changed);
+                continue;
+            }
+            if update.order == Order::StopFirst || service.is_exclusive() || !copy.counted {
                 self.drop_copy(service, old_id, old, DropCause::Changed);
                 // What must never run twice is started elsewhere only when it has surely stopped here.
                 if service.is_exclusive() && old.device != copy.device {
@@ -286,6 +303,22 @@ impl<'a> Planner<'a> {
                 }
             }
             self.start(service, number, id, copy);
+        }
+    }
+
+    /// Whether a prepared copy, which may not be counted yet, has room where it is, once its predecessor there has gone.
+    pub(crate) fn has_room(&self, service: &Service, copy: &Placement, old: Option<&Placement>) -> bool {
+        if copy.counted {
+            return true;
+        }
+        let Some((device, using)) = self.fleet.devices.get(copy.device).zip(self.scratch.using(copy.device)) else {
+            return false;
+        };
+        let copies = self.scratch.copies(service, copy.device);
+        let before = old.filter(|old| old.device == copy.device && old.counted);
+        match before.and_then(|old| self.scratch.without(copy.device, &old.content.need)) {
+            Some(using) => filter::fits(device, &using, &copy.content, copies.saturating_sub(1)).is_ok(),
+            None => filter::fits(device, using, &copy.content, copies).is_ok(),
         }
     }
 

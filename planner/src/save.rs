@@ -95,6 +95,11 @@ impl Fleet {
         self.next = self.next.max(id.next());
         self.reserved_below = self.reserved_below.max(self.next);
         let slot = (six, record.number);
+        if record.loss != service.content.spec.loss {
+            // The hub ended between the wish and the plan: the device has not been told, under any stamp.
+            self.unsaved.assignments.insert(ix);
+            self.unsaved.placements.insert(id);
+        }
         self.add_copy(id, copy);
         if !(record.stage == Stage::Prepare && same_device) {
             self.count(id, true);
@@ -162,12 +167,14 @@ impl Fleet {
 
     fn placement_record(&self, id: PlacementId) -> Option<PlacementRecord> {
         let copy = self.placements.get(&id)?;
+        let service = self.services.get(copy.service)?;
         Some(PlacementRecord {
-            service: self.services.get(copy.service)?.name.clone(),
+            service: service.name.clone(),
             number: copy.number,
             device: self.devices.get(copy.device)?.name.clone(),
             revision: copy.revision,
             stage: copy.stage,
+            loss: service.content.spec.loss,
             reason: copy.reason.clone(),
         })
     }

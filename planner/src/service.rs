@@ -42,8 +42,6 @@ pub(crate) struct Service {
     pub cover: BTreeMap<Shape, usize>,
     /// Replicas of which a copy runs and is healthy.
     pub good: u32,
-    /// Replicas that wait.
-    pub waiting: u32,
     pub roll: Roll,
     /// Where it kept failing, and until when that is avoided.
     pub avoid: BTreeMap<DeviceIx, Moment>,

@@ -116,9 +116,16 @@ impl Fleet {
             revision: service.revision,
             wanted: service.wanted(),
             running: service.good,
-            pending: service.waiting,
+            pending: self.pending(service),
             roll: self.roll_view(service),
         }
+    }
+
+    /// Replicas that wait and of which no copy does its work. One that waits to leave its device may well run there.
+    fn pending(&self, service: &Service) -> u32 {
+        let numbers = self.services.find(&service.name).and_then(|six| self.waiting.get(&six));
+        let idle = |number: &&u32| service.slots.get(number).is_some_and(|slot| !slot.good);
+        u32::try_from(numbers.into_iter().flatten().filter(idle).count()).unwrap_or(u32::MAX)
     }
 
     fn roll_view<'a>(&'a self, service: &'a Service) -> RollView<'a> {
@@ -228,7 +235,7 @@ impl Fleet {
             totals.services += 1;
             totals.wanted += service.wanted();
             totals.running += service.good;
-            totals.pending += service.waiting;
+            totals.pending += self.pending(service);
         }
         totals
     }

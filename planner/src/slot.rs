@@ -17,7 +17,7 @@ use crate::table::DeviceIx;
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// A copy with how it stands.
-type Copy<'a> = (PlacementId, &'a Placement, Standing);
+pub(crate) type Copy<'a> = (PlacementId, &'a Placement, Standing);
 
 impl<'a> Planner<'a> {
     /// Everything of a service that has become dirty.
@@ -74,34 +74,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// One copy on every device that the filters allow.
-    fn spread_global(&mut self, service: &'a Service) {
-        if self.held_back(service).is_some() {
-            return;
-        }
-        let mut taken: BTreeSet<u32> = service.slots.keys().copied().collect();
-        let mut rooms: Vec<DeviceIx> = self.fleet.dirty.room.iter().copied().collect();
-        if service.slots.is_empty() || !service.released {
-            rooms = self.fleet.devices.iter().map(|(ix, _)| ix).collect();
-        }
-        rooms.sort_by_key(|ix| self.fleet.devices.get(*ix).map(|device| device.rank));
-        for ix in rooms {
-            if service.on.contains_key(&ix) {
-                continue;
-            }
-            let query = self.query(service, &service.content, &[], None, Avoid::IfPossible);
-            let Some((device, using)) = self.fleet.devices.get(ix).zip(self.scratch.using(ix)) else { continue };
-            if search::refusal(&self.scratch, &query, ix, device, using).is_err() {
-                continue;
-            }
-            let score = search::score(&self.scratch, &query, ix);
-            let number = (1..).find(|number| !taken.contains(number)).unwrap_or(u32::MAX);
-            taken.insert(number);
-            self.scratch.give(&service.content, ix);
-            self.place(service, number, ix, (service.revision, Stage::Run), Reason { cause: Cause::Wanted, score });
-        }
-    }
-
     /// One replica that has copies.
     fn slot(&mut self, service: &'a Service, number: u32, slot: &'a Slot) {
         let copies: Vec<(PlacementId, &Placement)> =
@@ -126,7 +98,7 @@ impl<'a> Planner<'a> {
             .collect();
         self.look_again(service, Some(number), again);
         if service.is_global() {
-            return self.global_slot(service, number, slot, &stands);
+            return self.global_slot(service, number, slot, &copies, &stands);
         }
         if self.keep_good(service, number, slot, &stands) || self.keep_hopeful(service, number, slot, &stands) {
             return;
@@ -154,24 +126,6 @@ impl<'a> Planner<'a> {
             }
         }
         blocked
-    }
-
-    fn global_slot(&mut self, service: &'a Service, number: u32, slot: &'a Slot, stands: &[Copy<'a>]) {
-        let good = stands.iter().rev().find(|(_, _, standing)| matches!(standing, Standing::Good(_)));
-        let mut waiting = None;
-        for (id, copy, standing) in stands {
-            match standing {
-                Standing::Leaving(cause) => self.drop_copy(service, *id, copy, left(cause)),
-                Standing::Outdated => {
-                    if let Some((by, ..)) = good {
-                        self.drop_copy(service, *id, copy, DropCause::Superseded(*by));
-                    }
-                }
-                Standing::Good(why) | Standing::Hopeful(why) => waiting = why.clone().or(waiting),
-                Standing::Failing(_) | Standing::Gone(_) => (),
-            }
-        }
-        self.wait(service, number, Some(slot), waiting);
     }
 
     /// If a copy does its work, the newest such stays and all others go.
@@ -296,7 +250,7 @@ impl<'a> Planner<'a> {
                 && open(copy)
                 && service.roll.paused.is_none()
         });
-        let Some((id, copy)) = prepared else { return false };
+        let Some((id, copy)) = prepared.filter(|(_, copy)| self.has_room(service, copy, None)) else { return false };
         if !copy.counted {
             self.scratch.give(&copy.content, copy.device);
         }
@@ -445,7 +399,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn left(cause: &Cause) -> DropCause {
+pub(crate) fn left(cause: &Cause) -> DropCause {
     if matches!(cause, Cause::Drained(_)) { DropCause::Drained } else { DropCause::Unsuitable }
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn of(fleet: &Fleet, service: &Service, copy: &Placement, succeeded: 
     let Some(device) = fleet.devices.get(copy.device) else { return (Standing::Gone(Cause::Wanted), None) };
     let name = || device.name.clone();
     let home = service.home(copy.number) == Some(&device.name);
-    match is_lost(service, device, now) {
+    match is_lost(fleet, service, device, now) {
         Loss::Yes => return lost(fleet, service, device, copy, now),
         Loss::NotYet(at) if device.liveness != Liveness::Up => return (Standing::Hopeful(None), Some(at)),
         Loss::NotYet(_) | Loss::No => (),
@@ -86,12 +86,12 @@ enum Loss {
 }
 
 /// Whether a service takes a device for lost: by its own limit, if it has one.
-fn is_lost(service: &Service, device: &Device, now: Moment) -> Loss {
+fn is_lost(fleet: &Fleet, service: &Service, device: &Device, now: Moment) -> Loss {
     let silent = matches!(device.liveness, Liveness::Suspect | Liveness::Lost);
     match service.content.spec.lost_after {
         Some(_) if device.liveness == Liveness::Lost && device.is_absent_on_purpose() => Loss::Yes,
         Some(limit) if silent => {
-            let at = device.heard_at + limit;
+            let at = (device.heard_at + limit).max(device.grace(&fleet.policy));
             if now >= at { Loss::Yes } else { Loss::NotYet(at) }
         }
         None if device.liveness == Liveness::Lost => Loss::Yes,

@@ -75,7 +75,7 @@ pub struct ServiceView<'a> {
     pub wanted: u32,
     /// Replicas of which a copy runs and is healthy.
     pub running: u32,
-    /// Replicas without a device, and those that wait.
+    /// Replicas that wait and of which no copy runs.
     pub pending: u32,
     /// How far its last change is.
     pub roll: RollView<'a>,
@@ -160,6 +160,6 @@ pub struct Totals {
     pub wanted: u32,
     /// Replicas that run and are healthy.
     pub running: u32,
-    /// Replicas without a device, and those that wait.
+    /// Replicas that wait and of which no copy runs.
     pub pending: u32,
 }

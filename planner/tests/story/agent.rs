@@ -171,8 +171,11 @@ impl Agent {
 
     /// Lets containers go on; says how many were started and stopped.
     pub fn advance(&mut self, now: Moment) -> (u32, u32) {
-        if !self.powered || self.engine != EngineState::Up {
+        if !self.powered {
             return (0, 0);
+        }
+        if self.engine != EngineState::Up {
+            return (0, self.end_leases(now));
         }
         let (mut started, mut stopped) = (0, self.converge(now));
         for container in self.containers.values_mut() {
@@ -195,6 +198,22 @@ impl Agent {
             container.since = now;
         }
         (started, stopped)
+    }
+
+    /// What must not run without a lease is stopped even when the engine does not answer: its processes are killed.
+    fn end_leases(&mut self, now: Moment) -> u32 {
+        let mut stopped = 0;
+        for container in self.containers.values_mut() {
+            let LossPolicy::Exclusive { lease } = container.loss else { continue };
+            let leased = self.lease_from.is_some_and(|from| now < from + lease);
+            let alive = matches!(container.phase, Phase::Running | Phase::Unhealthy | Phase::Starting);
+            if alive && !leased {
+                container.phase = Phase::LeaseOver;
+                container.since = now;
+                stopped += 1;
+            }
+        }
+        stopped
     }
 
     /// What it says now.
