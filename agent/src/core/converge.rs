@@ -40,6 +40,9 @@ pub struct Bounds {
     pub device: DeviceName,
     /// On whose word.
     pub authority: Authority,
+    /// Nothing is started before this: an agent that has just started waits a little for the hub's word, so that it does
+    /// not start what runs elsewhere by now.
+    pub starts_from: Moment,
     /// When the report that the hub answered last was sent; none: there is no lease.
     pub renewed_at: Option<Moment>,
 }
@@ -72,7 +75,9 @@ pub fn converge(wanted: &Wanted, observed: &Observed, bounds: &Bounds, now: Mome
         if bounds.authority == Authority::Assignment {
             pass.fetch_images();
         }
-        pass.start_wanted();
+        if now >= bounds.starts_from {
+            pass.start_wanted();
+        }
     }
     pass.actions
 }

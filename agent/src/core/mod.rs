@@ -38,6 +38,9 @@ use status::{Sources, Teller};
 pub const MAX_REQUESTS: usize = 16;
 /// Remarks kept for whoever takes them; further ones are lost.
 const MAX_REMARKS: usize = 64;
+/// Time that the hub is given to say something newer than what was on the disk. A hub that answers needs a tenth of it;
+/// without one, a device starts its replicas so much later.
+const HUB_FIRST: Duration = Duration::from_secs(2);
 /// Time until a failed save is tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(30);
 
@@ -79,7 +82,12 @@ impl Core {
     #[must_use]
     pub fn new(settings: Settings, facts: Facts, held: Held) -> Self {
         let heartbeat = Heartbeat::new(settings.heartbeat);
-        let bounds = Bounds { device: settings.device.clone(), authority: Authority::Nobody, renewed_at: None };
+        let bounds = Bounds {
+            device: settings.device.clone(),
+            authority: Authority::Nobody,
+            starts_from: Moment::NEVER,
+            renewed_at: None,
+        };
         let mut core = Self {
             settings,
             facts,
@@ -132,6 +140,9 @@ impl Core {
     #[must_use]
     pub fn step(&mut self, now: Moment, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if self.bounds.starts_from == Moment::NEVER {
+            self.bounds.starts_from = now + HUB_FIRST;
+        }
         let is_news = !matches!(input, Input::Wall(_) | Input::Load(_) | Input::Usage(_));
         self.is_changed |= is_news && input != Input::Tick;
         self.apply(now, input, &mut effects);
@@ -155,7 +166,8 @@ impl Core {
         });
         let images = self.observed.images.values().map(|image| image.retry_at);
         let leases = self.wanted.replicas.values().filter_map(|one| converge::lease_due(one, &self.bounds));
-        let next = tracks.chain(images).chain(leases).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
+        let from = [self.bounds.starts_from];
+        let next = tracks.chain(images).chain(leases).chain(from).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
         let save = self.unsaved.as_ref().map_or(Moment::NEVER, |unsaved| unsaved.retry_at);
         next.min(self.heartbeat.due_at()).min(self.tell_at).min(save)
     }
@@ -303,7 +315,11 @@ impl Core {
             self.remark(Remark::Older(stamp));
             return;
         }
-        if self.held == Some(stamp) || saving == Some(stamp) {
+        if self.held == Some(stamp) {
+            self.bounds.starts_from = Moment::ZERO;
+            return;
+        }
+        if saving == Some(stamp) {
             return;
         }
         self.highest_epoch = stamp.epoch;
@@ -325,6 +341,7 @@ impl Core {
 
     fn saved(&mut self, stamp: Stamp, result: Result<(), String>, now: Moment) {
         let Some(assignment) = self.saving.take_if(|saving| saving.stamp == stamp) else { return };
+        self.bounds.starts_from = Moment::ZERO;
         match result {
             Ok(()) => self.adopt(&assignment, Authority::Assignment),
             Err(reason) => {

@@ -192,3 +192,25 @@ fn a_disk_that_saves_nothing_starts_nothing_new_and_stops_what_the_hub_ends() {
     device.run(SECOND * 60);
     assert_eq!((device.running(), device.status().engine), (vec![1, 3], EngineState::Up));
 }
+
+#[test]
+fn a_device_that_returns_waits_a_moment_for_the_hub_and_starts_nothing_that_runs_elsewhere_by_now() {
+    let mut device = Device::new(Held::Assignment(assignment(1, &[one(1, spec()), one(2, spec())])));
+    device.list();
+    device.run(SECOND);
+    device.connect();
+    device.hear(DownMessage::Want(assignment(2, &[one(2, spec())])));
+    device.run(SECOND * 10);
+    assert_eq!((device.running(), device.engine.starts), (vec![2], 1));
+}
+
+#[test]
+fn a_device_whose_hub_says_nothing_new_starts_at_once() {
+    let held = assignment(1, &[one(1, spec())]);
+    let mut device = Device::new(Held::Assignment(held.clone()));
+    device.list();
+    device.connect();
+    device.hear(DownMessage::Want(held));
+    device.run(Duration::from_millis(100));
+    assert_eq!(device.running(), [1]);
+}
