@@ -240,7 +240,11 @@ impl Shell {
 fn reporter(happening: &Happening) -> Option<DeviceName> {
     match happening {
         Happening::Heard { device, message: UpMessage::Report(_) } => Some(device.clone()),
-        Happening::Heard { .. } | Happening::Up | Happening::Down { .. } | Happening::Kept { .. } => None,
+        Happening::Heard { .. }
+        | Happening::Up
+        | Happening::Down { .. }
+        | Happening::NameTaken { .. }
+        | Happening::Kept { .. } => None,
     }
 }
 
@@ -249,6 +253,7 @@ fn to_input(happening: Happening) -> Input {
         Happening::Heard { device, message } => Input::Heard { device, message },
         Happening::Up => Input::LinkUp,
         Happening::Down { reason } => Input::LinkDown { reason },
+        Happening::NameTaken { device, by } => Input::NameTaken { device, by },
         Happening::Kept { device } => Input::Kept(device),
     }
 }

@@ -305,6 +305,30 @@ async fn a_second_connection_of_a_name_replaces_the_first_and_their_wills_tell_t
 }
 
 #[tokio::test]
+async fn a_machine_elsewhere_cannot_push_a_living_device_off_its_name() {
+    let mut broker = Broker::start().await;
+    let pi = Client::device(&broker, "pi", 1).await;
+    pi.say("pi", &report(1)).await;
+    assert_eq!(broker.heard().await, (name("pi"), report(1)));
+    // All of 127.0.0.0/8 is this machine.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut clone = socket.connect(broker.broker.address).await.unwrap();
+    clone.write_all(&plain_connect("pi")).await.unwrap();
+    let mut ack = [0; 4];
+    clone.read_exact(&mut ack).await.unwrap();
+    assert_ne!(ack[3], 0, "it was let in");
+    match timeout(SOON, broker.happenings.recv()).await.unwrap().unwrap() {
+        Happening::NameTaken { device, by } => {
+            assert_eq!((device, by.to_string()), (name("pi"), "127.0.0.2".to_owned()));
+        }
+        other => panic!("{other:?}"),
+    }
+    pi.say("pi", &report(2)).await;
+    assert_eq!(broker.heard().await, (name("pi"), report(2)), "the first one goes on");
+}
+
+#[tokio::test]
 async fn sockets_that_say_nothing_keep_nobody_out_and_are_closed() {
     let mut broker = Broker::start().await;
     let mut silent = vec![];

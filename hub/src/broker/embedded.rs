@@ -13,7 +13,8 @@ use std::{future::Future, io, pin::Pin};
 use mqtt5::QoS;
 use mqtt5::broker::client_handler::ClientHandler;
 use mqtt5::broker::events::{
-    BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, PublishAction,
+    BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, ClientSubscribeEvent,
+    PublishAction,
 };
 use mqtt5::broker::router::{DeliveryLanes, MessageRouter, SubscriptionRequest};
 use mqtt5::broker::storage::QueueLimits;
@@ -28,18 +29,16 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::gate::Gate;
+use super::kept::Kept;
 use super::limits::Limits;
+use super::presence::Presence;
 use super::{Counters, Happening, Inbox, Outgoing, Packet};
 use crate::clock;
 
 /// Largest packet from a device: the largest payload with its topic and properties.
 const MAX_PACKET: usize = MAX_STATUS + 4096;
-/// A device subscribes to its down channels, and to each only once.
-const MAX_SUBSCRIPTIONS: usize = 8;
 /// Messages that wait for one slow device. Assignments replace each other, so few are worth keeping.
 const MAX_QUEUED: usize = 64;
-/// Retained messages: two for each device of a fleet as large as the sockets allow.
-const MAX_RETAINED: usize = 65_536;
 /// Messages of one device in a minute: 100 in a second, to which only logs come near.
 const MAX_MESSAGES_PER_MINUTE: u32 = 6_000;
 /// Bytes of one device in a minute.
@@ -64,7 +63,8 @@ struct Broker {
     config: Arc<BrokerConfig>,
     stats: Arc<BrokerStats>,
     monitor: Arc<ResourceMonitor>,
-    counters: Arc<Counters>,
+    inbox: Inbox,
+    presence: Presence,
     limits: Limits,
     stop: broadcast::Sender<()>,
 }
@@ -79,22 +79,28 @@ pub async fn start(listen: SocketAddr, inbox: Inbox, outgoing: mpsc::Receiver<Ou
     let counters = Arc::clone(inbox.counters());
     let router = Arc::new(
         MessageRouter::new()
-            .with_retained_limits(MAX_RETAINED, MAX_WANT)
             .with_fallback_queue_limits(QueueLimits { max_messages: MAX_QUEUED, max_bytes: 2 * MAX_WANT }),
     );
-    let events = Arc::new(Events { inbox: inbox.clone(), router: Arc::clone(&router) });
+    let (kept, presence) = (Kept::default(), Presence::default());
+    let events = Arc::new(Events {
+        inbox: inbox.clone(),
+        router: Arc::clone(&router),
+        kept: kept.clone(),
+        presence: presence.clone(),
+    });
     let broker = Broker {
         router: Arc::clone(&router),
         config: Arc::new(config(events)),
         stats: Arc::new(BrokerStats::new()),
         monitor: Arc::new(ResourceMonitor::new(message_limits())),
-        counters: Arc::clone(&counters),
+        inbox: inbox.clone(),
+        presence,
         limits: Limits::default(),
         stop: broadcast::channel(1).0,
     };
     let mut tasks = JoinSet::new();
     hear_wills(&router, inbox.clone(), &mut tasks).await;
-    tasks.spawn(publish_all(Arc::clone(&router), counters, outgoing));
+    tasks.spawn(publish_all(Arc::clone(&router), kept, counters, outgoing));
     inbox.tell(Happening::Up).await;
     tasks.spawn(accept(listener, broker));
     Ok(Embedded { address, _tasks: tasks })
@@ -105,9 +111,11 @@ fn config(events: Arc<Events>) -> BrokerConfig {
         .with_max_packet_size(MAX_PACKET)
         .with_maximum_qos(1)
         .with_session_expiry(Duration::ZERO)
-        .with_max_subscriptions_per_client(MAX_SUBSCRIPTIONS)
-        .with_max_retained_messages(MAX_RETAINED)
-        .with_max_retained_message_size(MAX_WANT)
+        // Not limited by number, which the crate would count by looking through all of everybody's: the gate lets each
+        // device have its four.
+        .with_max_subscriptions_per_client(0)
+        // Nothing: devices keep nothing here, and what the hub keeps for them is kept beside.
+        .with_retain_available(false)
         .with_client_channel_capacity(MAX_QUEUED)
         .with_max_outbound_inflight(16);
     config.storage_config.enable_persistence = false;
@@ -152,7 +160,7 @@ async fn accept(listener: TcpListener, broker: Broker) {
 impl Broker {
     fn serve(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let Some(place) = self.limits.admit(peer.ip()) else {
-            Counters::add(&self.counters.connections_refused);
+            Counters::add(&self.inbox.counters().connections_refused);
             return debug!(%peer, "connection refused: too many");
         };
         let prepared = stream.set_nodelay(true).and_then(|()| {
@@ -166,7 +174,7 @@ impl Broker {
             peer,
             Arc::clone(&self.config),
             Arc::clone(&self.router),
-            Arc::new(Gate::new(Arc::clone(&self.counters), place)),
+            Arc::new(Gate::new(self.inbox.clone(), self.presence.clone(), place)),
             None,
             Arc::clone(&self.stats),
             Arc::clone(&self.monitor),
@@ -199,13 +207,24 @@ async fn hear_wills(router: &MessageRouter, inbox: Inbox, tasks: &mut JoinSet<()
 }
 
 /// Publishes what the hub has to say. Never waits for a slow device: what does not fit is queued for it, or dropped.
-async fn publish_all(router: Arc<MessageRouter>, counters: Arc<Counters>, mut outgoing: mpsc::Receiver<Outgoing>) {
+async fn publish_all(
+    router: Arc<MessageRouter>,
+    kept: Kept,
+    counters: Arc<Counters>,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+) {
     while let Some(message) = outgoing.recv().await {
         match message.to_packets() {
             Ok(packets) => {
                 for packet in packets {
                     Counters::add(&counters.sent);
-                    router.route_message_with_deadline(&to_publish(packet), None, clock::timer_now()).await;
+                    let retain = packet.retain;
+                    let publish = to_publish(packet);
+                    if retain {
+                        kept.keep(&publish.topic_name, &publish.payload);
+                    }
+                    // A deadline that has passed: whoever does not take it at once finds it in its queue.
+                    router.route_message_with_deadline(&publish, None, clock::timer_now()).await;
                 }
             }
             Err(error) => {
@@ -218,15 +237,15 @@ async fn publish_all(router: Arc<MessageRouter>, counters: Arc<Counters>, mut ou
 
 fn to_publish(packet: Packet) -> PublishPacket {
     let qos = if packet.confirmed { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-    let mut publish = PublishPacket::new(packet.topic, packet.payload, qos);
-    publish.retain = packet.retain;
-    publish
+    PublishPacket::new(packet.topic, packet.payload, qos)
 }
 
 /// The broker's hooks.
 struct Events {
     inbox: Inbox,
     router: Arc<MessageRouter>,
+    kept: Kept,
+    presence: Presence,
 }
 
 type Done<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -241,8 +260,21 @@ impl BrokerEventHandler for Events {
 
     fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> Done<'a, PublishAction> {
         Box::pin(async move {
+            self.presence.heard(&event.client_id, clock::now());
             self.inbox.receive(&event.topic, &event.payload).await;
             PublishAction::Handled
+        })
+    }
+
+    fn on_client_subscribe<'a>(&'a self, event: ClientSubscribeEvent) -> Done<'a, ()> {
+        Box::pin(async move {
+            for subscription in &event.subscriptions {
+                // Only the device itself can subscribe to its topics, so a message to the topic is one to the device.
+                if let Some(payload) = self.kept.of(&subscription.topic_filter) {
+                    let publish = PublishPacket::new(&*subscription.topic_filter, payload, QoS::AtLeastOnce);
+                    self.router.route_message_with_deadline(&publish, None, clock::timer_now()).await;
+                }
+            }
         })
     }
 
@@ -252,6 +284,9 @@ impl BrokerEventHandler for Events {
             // decides nothing; the will carries its session's number.
             let back = self.router.is_connected(&event.client_id).await;
             debug!(client = %event.client_id, reason = ?event.reason, back, "disconnected");
+            if !back {
+                self.presence.left(&event.client_id);
+            }
             self.count_connected().await;
         })
     }

@@ -3,7 +3,7 @@
 use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use mqtt5::WillMessage;
 use mqtt5::broker::{AuthProvider, AuthResult};
@@ -13,43 +13,57 @@ use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use outrigger_protocol::{Channel, DeviceName, Topic};
 use tracing::debug;
 
-use super::Counters;
 use super::limits::Place;
+use super::presence::{Entry, Presence};
+use super::{Counters, Happening, Inbox};
+use crate::clock;
 
 /// Longest keep-alive in seconds. A device without one would hold its socket for ever after its cable is cut.
 const MAX_KEEP_ALIVE: u16 = 120;
 
 /// Decides for one connection.
 pub(super) struct Gate {
-    counters: Arc<Counters>,
-    place: Mutex<Option<Place>>,
+    inbox: Inbox,
+    presence: Presence,
+    place: Mutex<Place>,
 }
 
 impl Gate {
-    pub(super) fn new(counters: Arc<Counters>, place: Place) -> Self {
-        Self { counters, place: Mutex::new(Some(place)) }
+    pub(super) fn new(inbox: Inbox, presence: Presence, place: Place) -> Self {
+        Self { inbox, presence, place: Mutex::new(place) }
     }
 
-    fn lets_in(&self, connect: &ConnectPacket, from: SocketAddr) -> AuthResult {
-        match refusal(connect) {
+    async fn lets_in(&self, connect: &ConnectPacket, from: SocketAddr) -> AuthResult {
+        let refusal = match refusal(connect) {
+            None => self.taken(&connect.client_id, from).await,
+            Some(refusal) => Some(refusal),
+        };
+        match refusal {
             None => {
-                if let Some(place) = self.place.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                    place.introduced();
-                }
+                self.place.lock().unwrap_or_else(PoisonError::into_inner).introduced();
                 AuthResult::success()
             }
             Some((code, reason)) => {
-                Counters::add(&self.counters.connections_refused);
+                Counters::add(&self.inbox.counters().connections_refused);
                 debug!(%from, client = connect.client_id, reason, "connection refused");
                 AuthResult::fail_with_reason(code, reason)
             }
         }
     }
 
+    /// Whether another machine has the name and lives.
+    async fn taken(&self, device: &str, from: SocketAddr) -> Option<(ReasonCode, &'static str)> {
+        let Entry::Taken { tell } = self.presence.enter(device, from.ip(), clock::now()) else { return None };
+        if tell && let Ok(device) = device.parse() {
+            self.inbox.tell(Happening::NameTaken { device, by: from.ip() }).await;
+        }
+        Some((ReasonCode::NotAuthorized, "another machine is connected under this name"))
+    }
+
     fn allows(&self, client: &str, topic: &str, direction: fn(Channel) -> bool) -> bool {
         let own = topic.parse::<Topic>().is_ok_and(|topic| topic.device.as_str() == client && direction(topic.channel));
         if !own {
-            Counters::add(&self.counters.publishes_refused);
+            Counters::add(&self.inbox.counters().publishes_refused);
         }
         own
     }
@@ -81,7 +95,7 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl AuthProvider for Gate {
     fn authenticate<'a>(&'a self, connect: &'a ConnectPacket, from: SocketAddr) -> Answer<'a, Result<AuthResult>> {
-        Box::pin(ready(Ok(self.lets_in(connect, from))))
+        Box::pin(async move { Ok(self.lets_in(connect, from).await) })
     }
 
     fn authorize_publish<'a>(&'a self, client: &str, _user: Option<&'a str>, topic: &'a str) -> Answer<'a, bool> {

@@ -10,7 +10,11 @@ mod embedded;
 mod external;
 mod gate;
 mod inbox;
+mod kept;
 mod limits;
+mod presence;
+
+use std::net::IpAddr;
 
 use outrigger_protocol::{Channel, DeviceName, DownMessage, PayloadError, Topic, UpMessage, encode_down};
 
@@ -36,6 +40,13 @@ pub enum Happening {
     Down {
         /// Why.
         reason: String,
+    },
+    /// A second machine wants a name whose device lives. It was turned away.
+    NameTaken {
+        /// Which name.
+        device: DeviceName,
+        /// Where the second machine is.
+        by: IpAddr,
     },
     /// The broker keeps an assignment of this device, perhaps one that no longer belongs to the fleet.
     Kept {

@@ -8,6 +8,7 @@
 mod remark;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use outrigger_planner::{Fleet, Heard, Key, Policy, Record, Refusal, Reply, Value, Wish};
@@ -20,6 +21,8 @@ pub use remark::Remark;
 pub const TICK: Duration = Duration::from_millis(500);
 /// A step that comes later than this after the one before means that the hub could not hear in between.
 const LATE: Duration = Duration::from_millis(1250);
+/// A pause longer than this may have made devices give up their connections to a broker that stood still with the hub.
+const BREAKS: Duration = Duration::from_secs(5);
 /// A pause shorter than this is not worth a line in the log.
 const WORTH_A_REMARK: Duration = Duration::from_secs(3);
 /// After a save that failed, the next attempt comes no sooner.
@@ -67,6 +70,13 @@ pub enum Input {
     LinkDown {
         /// Why.
         reason: String,
+    },
+    /// A second machine wanted the name of a device that lives, and was turned away.
+    NameTaken {
+        /// Which name.
+        device: DeviceName,
+        /// Where the second machine is.
+        by: IpAddr,
     },
     /// The broker keeps an assignment for this device.
     Kept(DeviceName),
@@ -131,6 +141,8 @@ pub struct HubCore {
     link_was_up: bool,
     unsaved: BTreeMap<Key, Option<Value>>,
     unpublished: BTreeSet<DeviceName>,
+    /// What the start has to say; told with the first step.
+    remarks: Vec<Remark>,
     saving: Option<Saving>,
     wishes: VecDeque<(WishId, Wish)>,
     read_only: Option<ReadOnly>,
@@ -163,15 +175,19 @@ impl HubCore {
         epoch: Epoch,
         now: Moment,
     ) -> (Self, Vec<String>) {
-        let restored = Fleet::restore(records, policy, epoch, now);
+        let mut restored = Fleet::restore(records, policy, epoch, now);
+        // What a crash has left half done (a wish that was saved, but not yet planned) is decided before anything is
+        // published: a device never gets two assignments under one stamp.
+        let (committed, look_again_at) = restored.fleet.settle(now);
         let core = Self {
             fleet: restored.fleet,
             stepped_at: now,
-            look_again_at: None,
+            look_again_at,
             link_down: Some("not connected yet".to_owned()),
             link_was_up: false,
-            unsaved: BTreeMap::new(),
-            unpublished: BTreeSet::new(),
+            unsaved: committed.records.into_iter().map(|record| (record.key, record.value)).collect(),
+            unpublished: committed.devices.into_iter().collect(),
+            remarks: committed.notes.into_iter().map(Remark::from).collect(),
             saving: None,
             wishes: VecDeque::new(),
             read_only: None,
@@ -188,7 +204,7 @@ impl HubCore {
 
     /// Takes all that happened and then plans once.
     pub fn step_all(&mut self, now: Moment, inputs: impl IntoIterator<Item = Input>) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let mut effects: Vec<Effect> = std::mem::take(&mut self.remarks).into_iter().map(Effect::Remark).collect();
         self.count_time(now, &mut effects);
         for input in inputs {
             self.take(now, input, &mut effects);
@@ -236,6 +252,9 @@ impl HubCore {
             self.fleet.paused(gap, now);
         } else if gap > LATE {
             self.fleet.paused(gap, now);
+            if gap > BREAKS {
+                self.fleet.reconnecting(now);
+            }
             if gap > WORTH_A_REMARK {
                 effects.push(Effect::Remark(Remark::hub_paused(gap)));
             }
@@ -248,11 +267,12 @@ impl HubCore {
             Input::Wish { id, wish } => self.queue(id, wish, effects),
             Input::Saved(batch) => self.saved(now, batch, effects),
             Input::SaveFailed { batch, reason } => self.save_failed(now, batch, reason, effects),
-            Input::LinkUp => self.link_up(effects),
+            Input::LinkUp => self.link_up(now, effects),
             Input::LinkDown { reason } => {
                 effects.push(Effect::Remark(Remark::broker_down(&reason)));
                 self.link_down = Some(reason);
             }
+            Input::NameTaken { device, by } => effects.push(Effect::Remark(Remark::name_taken(&device, by))),
             Input::Kept(device) => {
                 if self.fleet.device(&device).is_none() {
                     effects.push(Effect::Clear { device });
@@ -284,7 +304,8 @@ impl HubCore {
         }
     }
 
-    fn link_up(&mut self, effects: &mut Vec<Effect>) {
+    fn link_up(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.fleet.reconnecting(now);
         let was_down = self.link_down.take();
         if std::mem::replace(&mut self.link_was_up, true)
             && let Some(reason) = was_down

@@ -1,5 +1,6 @@
 //! What happened, for the log, the event list and its live stream: the planner's notes and the hub's own.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use outrigger_planner::{Note, Severity};
@@ -53,6 +54,14 @@ impl Remark {
             message: message.into(),
             reason: reason.map(str::to_owned),
         }
+    }
+
+    pub(super) fn name_taken(device: &DeviceName, by: IpAddr) -> Self {
+        let message =
+            format!("a second machine at {by} wants the name {device}, whose device is connected; it was turned away");
+        let told =
+            Self::of_hub("name_taken", Severity::Error, message, Some("a cloned SD card, or a name given twice"));
+        Self { device: Some(device.clone()), ..told }
     }
 
     pub(super) fn hub_paused(gap: Duration) -> Self {

@@ -238,6 +238,12 @@ fn a_full_disk_refuses_wishes_publishes_nothing_and_loses_nothing() {
     world.pass(SECOND * 2, &["pi"]);
     assert_eq!(world.running_on("pi"), 2, "what was decided meanwhile is saved and published");
     assert_eq!(world.core.read_only(), None);
+    world.restart();
+    assert_eq!(
+        world.core.fleet().services().next().map(|web| web.wanted),
+        Some(2),
+        "a refused wish is not saved later"
+    );
     world.wish(4, shop(3));
     assert_eq!(world.replies.last(), Some(&(WishId(4), Ok(()))));
     assert!(world.remarks.contains(&"store_read_only") && world.remarks.contains(&"store_writable"));

@@ -238,7 +238,7 @@ async fn what_the_broker_keeps_for_devices_is_told_so_that_ghosts_can_be_cleared
         match second.next().await? {
             Happening::Kept { device } => break device,
             Happening::Up | Happening::Down { .. } => (),
-            other @ Happening::Heard { .. } => bail!("{other:?}"),
+            other @ (Happening::Heard { .. } | Happening::NameTaken { .. }) => bail!("{other:?}"),
         }
     };
     second.outgoing.send(Outgoing::Clear { device: kept }).await?;

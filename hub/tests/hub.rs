@@ -1,0 +1,320 @@
+//! The whole hub in one process, as devices and users meet it: broker, core, store and API on ports of its own.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use outrigger_hub::config::{Config, Origin, Raw};
+use outrigger_hub::handle::{HubError, LogsError};
+use outrigger_hub::run::{Running, start};
+use outrigger_hub::{backup, store};
+use outrigger_planner::{Liveness, Refusal, Wish};
+use outrigger_protocol::{
+    Answer, AnswerBody, Arch, Ask, Assignment, BootId, Bytes, CgroupVersion, Channel, ContainerSpec, DeviceName,
+    DownMessage, Engine, EngineKind, EngineState, Epoch, Facts, Hello, LogChunk, LogStream, LogsRequest, LossPolicy,
+    MemoryLimits, MilliCpu, Mode, PlacementId, Report, RequestId, ServiceSpec, SessionNumber, StackSpec, Status, Topic,
+    UpMessage, VolumeMove, WINDOW, decode_down, encode_up,
+};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Longest that anything here may take on a busy machine.
+const SOON: Duration = Duration::from_secs(15);
+
+fn config(folder: &Path) -> Config {
+    let mut flags = Raw::default();
+    flags.set("state_dir", folder.join("state").to_str().unwrap(), Origin::Flag);
+    flags.set("mqtt_listen", "127.0.0.1:0", Origin::Flag);
+    flags.set("http_listen", "127.0.0.1:0", Origin::Flag);
+    std::fs::write(folder.join("hub.toml"), "").unwrap();
+    Config::load(Some(&folder.join("hub.toml")), flags).unwrap()
+}
+
+fn stack(replicas: u32) -> Wish {
+    let web = ServiceSpec {
+        name: "web".parse().unwrap(),
+        container: ContainerSpec { image: "127.0.0.1:1/web:1".into(), ..Default::default() },
+        mode: Mode::Replicated(replicas),
+        reservation: Default::default(),
+        constraints: vec![],
+        spread: vec![],
+        max_per_device: None,
+        platforms: None,
+        loss: LossPolicy::Available,
+        lost_after: None,
+        volume_move: VolumeMove::Stay,
+        update: Default::default(),
+        depends_on: vec![],
+        labels: vec![],
+    };
+    let stack = StackSpec { name: "shop".parse().unwrap(), services: vec![web] };
+    Wish::Apply { stack, applied_unix_ms: Some(1) }
+}
+
+/// A device that says what an agent would, and beats until it is dropped.
+struct Device {
+    name: DeviceName,
+    session: SessionNumber,
+    client: AsyncClient,
+    received: mpsc::Receiver<DownMessage>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Device {
+    async fn join(hub: &Running, name: &str, machine: u128, session: u64) -> Self {
+        let address = hub.handle().addresses().mqtt.unwrap();
+        let mut options = MqttOptions::new(name, address.ip().to_string(), address.port());
+        options.set_keep_alive(Duration::from_secs(5)).set_max_packet_size(Some(16 * 1024 * 1024));
+        let (client, mut events) = AsyncClient::new(options, 64);
+        let (sender, received) = mpsc::channel(64);
+        let reader = tokio::spawn(async move {
+            // Ends at the first error: what is taken over or cut off does not come back by itself.
+            while let Ok(event) = events.poll().await {
+                let Event::Incoming(Packet::Publish(publish)) = event else { continue };
+                let topic: Topic = String::from_utf8_lossy(&publish.topic).parse().unwrap();
+                if sender.send(decode_down(topic.channel, &publish.payload).unwrap()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let (name, session) = (name.parse().unwrap(), SessionNumber(session));
+        let mut device = Self { name, session, client, received, tasks: vec![reader] };
+        for channel in [Channel::Want, Channel::Ask] {
+            let topic = Topic::new(&device.name, channel).to_string();
+            device.client.subscribe(topic, QoS::AtLeastOnce).await.unwrap();
+        }
+        device.say(&UpMessage::Hello(Box::new(hello(machine, session)))).await;
+        device.say(&status(device.session)).await;
+        device.beat();
+        device
+    }
+
+    async fn say(&self, message: &UpMessage) {
+        let topic = Topic::new(&self.name, message.channel()).to_string();
+        self.client.publish(topic, QoS::AtLeastOnce, false, encode_up(message).unwrap()).await.unwrap();
+    }
+
+    fn beat(&mut self) {
+        let (client, session, topic) = (self.client.clone(), self.session, Topic::new(&self.name, Channel::Report));
+        self.tasks.push(tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(500));
+            for sequence in 1.. {
+                ticks.tick().await;
+                let report = UpMessage::Report(Report { session, sequence, load: None, usage: vec![] });
+                let sent = client.publish(topic.to_string(), QoS::AtMostOnce, false, encode_up(&report).unwrap()).await;
+                if sent.is_err() {
+                    return;
+                }
+            }
+        }));
+    }
+
+    async fn next(&mut self) -> DownMessage {
+        timeout(SOON, self.received.recv()).await.expect("nothing came").expect("the connection ended")
+    }
+
+    /// The first assignment with so many copies.
+    async fn wanted(&mut self, copies: usize) -> Assignment {
+        loop {
+            if let DownMessage::Want(assignment) = self.next().await
+                && assignment.replicas.len() == copies
+            {
+                return assignment;
+            }
+        }
+    }
+
+    async fn asked(&mut self) -> Ask {
+        loop {
+            match self.next().await {
+                DownMessage::Ask(Ask::Hello) | DownMessage::Want(_) | DownMessage::Lease(_) => (),
+                DownMessage::Ask(ask) => return ask,
+            }
+        }
+    }
+
+    async fn answer(&self, request: RequestId, sequence: u32, body: AnswerBody) {
+        self.say(&UpMessage::Answer(Answer { request, sequence, body })).await;
+    }
+}
+
+fn status(session: SessionNumber) -> UpMessage {
+    UpMessage::Status(Status { session, held: None, engine: EngineState::Up, replicas: vec![], images: vec![] })
+}
+
+fn hello(machine: u128, session: SessionNumber) -> Hello {
+    let facts = Facts {
+        agent: "0.1.0".into(),
+        arch: Arch::Amd64,
+        also_runs: vec![],
+        os: "Debian".into(),
+        kernel: "6.1".into(),
+        board: None,
+        cpu: MilliCpu(4000),
+        memory: Bytes(4 << 30),
+        engine: Some(Engine { kind: EngineKind::Memory, version: "1".into() }),
+        cgroup: CgroupVersion::V2,
+        memory_limits: MemoryLimits::Work,
+        labels: vec![],
+        generic: vec![],
+        devices: vec![],
+        root_on_flash: false,
+        address: None,
+    };
+    Hello { boot: BootId(machine), session, machine, held: None, unix_ms: 0, heartbeat_ms: 500, facts }
+}
+
+/// Looks at the hub until it is so.
+async fn eventually(hub: &Running, what: &str, is_so: fn(&outrigger_hub::core::HubCore) -> bool) {
+    let looking = async {
+        while !hub.handle().view(move |core, _| is_so(core)).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, looking).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+fn is_up(core: &outrigger_hub::core::HubCore) -> bool {
+    core.fleet().devices().any(|device| device.liveness == Liveness::Up)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_reaches_the_device_and_outlives_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start(config(folder.path())).await.unwrap();
+    let mut pi = Device::join(&hub, "pi", 1, 1).await;
+    eventually(&hub, "the device is up", is_up).await;
+    hub.handle().wish(stack(2)).await.unwrap();
+    let first = pi.wanted(2).await;
+    drop(pi);
+    hub.stop().await;
+
+    let hub = start(config(folder.path())).await.unwrap();
+    let mut pi = Device::join(&hub, "pi", 1, 2).await;
+    assert_eq!(pi.wanted(2).await.replicas, first.replicas, "the same copies: nothing is restarted");
+    let kinds: Vec<_> = hub.handle().events().latest(100, |_| true).iter().map(|event| event.kind.clone()).collect();
+    assert!(kinds.contains(&"stack_applied".to_owned()), "events outlive the hub too: {kinds:?}");
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_senseless_wish_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start(config(folder.path())).await.unwrap();
+    let refused = hub.handle().wish(Wish::RemoveStack("none".parse().unwrap())).await.unwrap_err();
+    assert!(matches!(&refused, HubError::Wish(error) if error.to_string() == "there is no stack `none`"), "{refused}");
+    let unknown = hub.handle().logs(logs_of(PlacementId(1))).await.unwrap_err();
+    assert_eq!(unknown, LogsError::NoCopy(PlacementId(1)));
+    assert_eq!(Refusal::NoStack("none".parse().unwrap()).to_string(), refused.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_machine_cannot_take_a_name_while_the_first_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start(config(folder.path())).await.unwrap();
+    let first = Device::join(&hub, "pi", 1, 1).await;
+    eventually(&hub, "the device is up", is_up).await;
+    let _second = Device::join(&hub, "pi", 2, 1).await;
+    let told = async {
+        while hub.handle().events().latest(1, |event| event.kind == "name_taken").is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, told).await.expect("nobody says that the name is taken");
+    let session = hub.handle().view(|core, _| core.fleet().devices().next().and_then(|device| device.session)).await;
+    assert_eq!(session.unwrap(), Some((BootId(1), SessionNumber(1))), "the first one's");
+    drop(first);
+}
+
+fn logs_of(placement: PlacementId) -> LogsRequest {
+    LogsRequest { placement, tail: None, since_unix: None, follow: true, timestamps: false }
+}
+
+fn line(text: &str) -> AnswerBody {
+    AnswerBody::Logs(vec![LogChunk { stream: LogStream::Stdout, bytes: text.into() }])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn output_of_a_copy_flows_at_the_pace_of_its_reader_and_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start(config(folder.path())).await.unwrap();
+    let mut pi = Device::join(&hub, "pi", 1, 1).await;
+    eventually(&hub, "the device is up", is_up).await;
+    hub.handle().wish(stack(1)).await.unwrap();
+    let placement = pi.wanted(1).await.replicas[0].placement;
+
+    let mut logs = hub.handle().logs(logs_of(placement)).await.unwrap();
+    let Ask::Logs(request, asked) = pi.asked().await else { panic!() };
+    assert_eq!((request, asked), (logs.request(), logs_of(placement)));
+    for sequence in 0..WINDOW {
+        pi.answer(request, sequence, line(&sequence.to_string())).await;
+    }
+    // A repeated delivery changes nothing.
+    pi.answer(request, 0, line("again")).await;
+    pi.answer(request, WINDOW, line("last")).await;
+    for sequence in 0..WINDOW {
+        let chunks = timeout(SOON, logs.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(chunks[0].bytes, sequence.to_string().into_bytes());
+    }
+    let last = timeout(SOON, logs.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(last[0].bytes, b"last");
+    let Ask::Taken(_, taken) = pi.asked().await else { panic!() };
+    assert!(taken < WINDOW);
+    drop(logs);
+    loop {
+        match pi.asked().await {
+            Ask::Cancel(cancelled) => break assert_eq!(cancelled, request),
+            Ask::Taken(..) => (),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_in_the_output_is_told_and_not_papered_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start(config(folder.path())).await.unwrap();
+    let mut pi = Device::join(&hub, "pi", 1, 1).await;
+    eventually(&hub, "the device is up", is_up).await;
+    hub.handle().wish(stack(1)).await.unwrap();
+    let placement = pi.wanted(1).await.replicas[0].placement;
+    let mut logs = hub.handle().logs(logs_of(placement)).await.unwrap();
+    let request = logs.request();
+    pi.answer(request, 1, line("second")).await;
+    let told = timeout(SOON, logs.next()).await.unwrap().unwrap();
+    assert!(told.unwrap_err().contains("lost on the way"));
+    assert!(logs.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_hub_hands_out_its_backup_and_a_restored_one_has_a_higher_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = config(folder.path());
+    let hub = start(settings.clone()).await.unwrap();
+    hub.handle().wish(stack(3)).await.unwrap();
+    settings.http_listen = hub.handle().addresses().http;
+    let file = folder.path().join("backup");
+    assert!(backup::backup(&settings, &file).await.unwrap() > 100);
+    assert!(backup::backup(&settings, &file).await.is_err(), "a backup is never overwritten");
+    hub.stop().await;
+
+    store::restore(&settings.state_dir, &file, true).unwrap();
+    let hub = start(config(folder.path())).await.unwrap();
+    let (epoch, wanted) = hub
+        .handle()
+        .view(|core, _| (core.fleet().epoch(), core.fleet().services().next().map(|service| service.wanted)))
+        .await
+        .unwrap();
+    assert_eq!((epoch, wanted), (Epoch(2), Some(3)));
+}
