@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use outrigger_protocol::{DeviceName, Moment, Order, PlacementId, ReplicaName, Revision, ServiceRef};
 
+use crate::even::Evening;
 use crate::filter;
 use crate::fleet::{Fleet, Timer};
 use crate::note::{Note, NoteKind};
@@ -26,6 +27,7 @@ impl Fleet {
         }
         self.basis += 1;
         let mut notes = Vec::new();
+        let may_even = self.may_even();
         let judged = plan.changes.iter().any(|c| matches!(c, Change::Liveness { .. } | Change::SafeMode { .. }));
         self.settle_timers(plan.at, judged);
         for change in &plan.changes {
@@ -35,6 +37,11 @@ impl Fleet {
             let Some(six) = self.services.find(&alarm.service) else { continue };
             let timer = alarm.number.map_or(Timer::Roll(six), |number| Timer::Slot(six, number));
             self.timers.insert((alarm.at, timer));
+        }
+        self.end_evening();
+        if may_even && plan.is_empty() {
+            // There was leisure, and nothing to even out.
+            self.uneven.clear();
         }
         self.tell_placements(&plan.changes, &mut notes);
         let (records, devices) = self.take_unsaved(plan.at);
@@ -74,6 +81,11 @@ impl Fleet {
         if device.returned_at.is_some_and(|at| now.since(at) >= self.policy.settle) {
             device.returned_at = None;
             self.rank_anew(ix);
+        }
+        let Some(device) = self.devices.get_mut(ix) else { return };
+        if device.came_at.is_some_and(|at| now.since(at) >= self.policy.settle) {
+            device.came_at = None;
+            self.uneven.insert(ix);
         }
         let next = self.devices.get(ix).and_then(|device| device.judge(&self.policy, now).next);
         self.arm(ix, next);
@@ -188,7 +200,11 @@ impl Fleet {
             running_since: None,
             pulled: false,
             usage: None,
+            longest_lease: service.lease().unwrap_or_default(),
         };
+        if let Cause::Rebalanced(_) = reason.cause {
+            self.evening = Some(Evening { service: six, number: replica.number, to: ix });
+        }
         self.add_copy(id, copy);
         if !takes_over {
             self.count(id, true);

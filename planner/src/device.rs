@@ -43,6 +43,8 @@ pub(crate) struct Device {
     pub asked_at: Option<Moment>,
     /// When it came back from being lost.
     pub returned_at: Option<Moment>,
+    /// Since when it has been there, until it has stayed for a while.
+    pub came_at: Option<Moment>,
     /// The operator says that it is off.
     pub confirmed: bool,
 
@@ -96,6 +98,7 @@ impl Device {
             retired: Vec::new(),
             asked_at: None,
             returned_at: None,
+            came_at: None,
             confirmed: false,
             engine: None,
             engine_away_at: None,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use outrigger_protocol::{DeviceName, Epoch, Generation, Moment, PlacementId, Platform, ServiceRef, StackName, Stamp};
 
 use crate::device::Device;
+use crate::even::Evening;
 use crate::index::{self, Index, Shape};
 use crate::plan::{Committed, Liveness, Plan, Waiting};
 use crate::policy::Policy;
@@ -44,6 +45,10 @@ pub struct Fleet {
     pub(crate) silent: BTreeSet<(Moment, DeviceIx)>,
     pub(crate) up: u32,
     pub(crate) safe: Option<Safe>,
+    /// Devices that have stayed for a while and may have too little to do.
+    pub(crate) uneven: BTreeSet<DeviceIx>,
+    /// The one move that evens things out at present.
+    pub(crate) evening: Option<Evening>,
     pub(crate) dirty: Dirty,
     pub(crate) timers: BTreeSet<(Moment, Timer)>,
     pub(crate) unsaved: Unsaved,
@@ -106,6 +111,8 @@ impl Fleet {
             silent: BTreeSet::new(),
             up: 0,
             safe: None,
+            uneven: BTreeSet::new(),
+            evening: None,
             dirty: Dirty::default(),
             timers: BTreeSet::new(),
             unsaved: Unsaved { meta: true, ..Unsaved::default() },
@@ -119,7 +126,8 @@ impl Fleet {
             let plan: Plan = reconcile(self, now);
             let done = plan.is_empty();
             all.extend(self.commit(&plan));
-            if done {
+            // A commit that only notes how far time has come may find that there is leisure now to even things out.
+            if done && !self.may_even() {
                 return (all, plan.look_again_at);
             }
         }

@@ -165,6 +165,9 @@ impl Fleet {
             lost: false,
         };
         let ix = self.add_device(name, record, now);
+        if let Some(device) = self.devices.get_mut(ix) {
+            device.came_at = Some(now);
+        }
         self.unsaved.devices.insert(ix);
         // Even an empty assignment is published, so that what an earlier fleet left there is stopped.
         self.unsaved.assignments.insert(ix);
@@ -328,6 +331,7 @@ impl Fleet {
         if before == Liveness::Lost {
             // On the same connection no status was lost, so what was seen of its copies still holds.
             device.returned_at = Some(now);
+            device.came_at = Some(now);
         }
         self.set_liveness(ix, Liveness::Up, "it is heard".to_owned());
         self.dirty.devices.insert(ix);

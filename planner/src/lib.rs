@@ -8,6 +8,7 @@
 
 mod commit;
 mod device;
+mod even;
 mod explain;
 mod filter;
 mod fleet;

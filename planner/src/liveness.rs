@@ -129,7 +129,7 @@ impl Device {
             let why = format!("not heard for {}", span(now.since(self.heard_at)));
             return Judgement { liveness: Liveness::Suspect, why, next: Some(lost_at) };
         }
-        let settled_at = self.returned_at.map(|at| at + policy.settle);
+        let settled_at = self.returned_at.min(self.came_at).or(self.came_at).map(|at| at + policy.settle);
         let next = if self.liveness == Liveness::Up { suspect_at.min(lost_at) } else { lost_at };
         stays(Some(settled_at.map_or(next, |at| next.min(at))))
     }

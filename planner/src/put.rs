@@ -61,6 +61,7 @@ impl Fleet {
         let (contents, exclusive, revision) = (service.contents.clone(), service.is_exclusive(), service.revision);
         let was_exclusive = matches!(loss_before, LossPolicy::Exclusive { .. });
         let is_other_policy = service.content.spec.loss != loss_before;
+        let lease = service.lease().unwrap_or_default();
         let mut rolls = false;
         for id in copies {
             let Some(copy) = self.placements.get(id) else { continue };
@@ -77,6 +78,9 @@ impl Fleet {
                 // The device is told what becomes of the copy when it hears nothing.
                 self.unsaved.assignments.insert(ix);
                 self.unsaved.placements.insert(*id);
+                if let Some(copy) = self.placements.get_mut(id) {
+                    copy.longest_lease = copy.longest_lease.max(lease);
+                }
             }
             if was_exclusive != exclusive
                 && leased

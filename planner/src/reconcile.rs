@@ -28,6 +28,7 @@ pub fn reconcile(fleet: &Fleet, now: Moment) -> Plan {
         let Some(service) = fleet.services.get(six) else { continue };
         planner.service(service, &numbers);
     }
+    planner.even_out();
     planner.finish(next)
 }
 

@@ -1,6 +1,7 @@
 //! What the store keeps. A record is a key with a value, or a key whose value is gone.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use outrigger_protocol::{
     DeviceName, Epoch, Facts, Generation, LossPolicy, PlacementId, Platform, Revision, ServiceName, ServiceRef,
@@ -127,6 +128,8 @@ pub struct PlacementRecord {
     pub stage: Stage,
     /// What its device was told to do with it when it hears nothing.
     pub loss: LossPolicy,
+    /// Longest lease that its device was ever told for it.
+    pub longest_lease: Duration,
     /// Why it is there.
     pub reason: Reason,
 }

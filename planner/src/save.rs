@@ -91,6 +91,7 @@ impl Fleet {
             running_since: None,
             pulled: false,
             usage: None,
+            longest_lease: record.longest_lease.max(service.lease().unwrap_or_default()),
         };
         self.next = self.next.max(id.next());
         self.reserved_below = self.reserved_below.max(self.next);
@@ -175,6 +176,7 @@ impl Fleet {
             revision: copy.revision,
             stage: copy.stage,
             loss: service.content.spec.loss,
+            longest_lease: copy.longest_lease,
             reason: copy.reason.clone(),
         })
     }

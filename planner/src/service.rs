@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use outrigger_protocol::{
     DeviceName, Generation, LossPolicy, Mode, Moment, Observed, Phase, PlacementId, Revision, ServiceRef, ServiceSpec,
@@ -92,6 +93,8 @@ pub(crate) struct Placement {
     /// Whether its image was there when it was seen.
     pub pulled: bool,
     pub usage: Option<Usage>,
+    /// Longest lease that its device was ever told for it.
+    pub longest_lease: Duration,
 }
 
 impl Content {
@@ -104,6 +107,14 @@ impl Content {
 impl Service {
     pub(crate) fn is_global(&self) -> bool {
         self.content.spec.mode == Mode::Global
+    }
+
+    /// The lease of its copies, where they are exclusive.
+    pub(crate) fn lease(&self) -> Option<Duration> {
+        match self.content.spec.loss {
+            LossPolicy::Exclusive { lease } => Some(lease),
+            LossPolicy::Available | LossPolicy::Wait => None,
+        }
     }
 
     pub(crate) fn is_exclusive(&self) -> bool {

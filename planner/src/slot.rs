@@ -89,7 +89,7 @@ impl<'a> Planner<'a> {
         let running = copies.iter().filter(|(_, copy)| copy.stage == Stage::Run);
         let succeeded = running.clone().any(|(_, copy)| copy.revision == service.revision);
         let mut again = None;
-        let stands: Vec<Copy<'_>> = running
+        let mut stands: Vec<Copy<'_>> = running
             .map(|&(id, copy)| {
                 let (standing, at) = standing::of(self.fleet, service, copy, succeeded, self.now);
                 again = again.into_iter().chain(at).min();
@@ -97,6 +97,7 @@ impl<'a> Planner<'a> {
             })
             .collect();
         self.look_again(service, Some(number), again);
+        make_way(&mut stands);
         if service.is_global() {
             return self.global_slot(service, number, slot, &copies, &stands);
         }
@@ -138,7 +139,8 @@ impl<'a> Planner<'a> {
         let Some((keeper, why)) = good else { return false };
         for (id, copy, standing) in stands.iter().filter(|(id, ..)| *id != keeper) {
             let why = match standing {
-                Standing::Leaving(cause) => left(cause),
+                Standing::Leaving(cause @ (Cause::Drained(_) | Cause::Unsuitable(_))) => left(cause),
+                Standing::Leaving(_) => DropCause::Superseded(keeper),
                 Standing::Good(_) | Standing::Hopeful(_) | Standing::Failing(_) => DropCause::Superseded(keeper),
                 Standing::Gone(_) | Standing::Outdated => DropCause::Superseded(keeper),
             };
@@ -396,6 +398,15 @@ impl<'a> Planner<'a> {
             }
             Standing::Good(_) | Standing::Hopeful(_) | Standing::Outdated => None,
         }
+    }
+}
+
+/// A copy that evens things out is let start beside the one whose place it takes.
+fn make_way(stands: &mut [Copy<'_>]) {
+    let Some(((_, newest, Standing::Hopeful(None)), older)) = stands.split_last_mut() else { return };
+    let Cause::Rebalanced(_) = newest.reason.cause else { return };
+    for (_, _, standing) in older.iter_mut().filter(|(_, _, standing)| matches!(standing, Standing::Good(_))) {
+        *standing = Standing::Leaving(newest.reason.cause.clone());
     }
 }
 

@@ -126,7 +126,8 @@ fn lost(fleet: &Fleet, service: &Service, device: &Device, copy: &Placement, now
 /// The hub counts from when it answered last, the device from when it asked, which is earlier. Clocks may differ by one
 /// part in a hundred.
 pub(crate) fn lease_end(fleet: &Fleet, service: &Service, device: &Device, copy: &Placement) -> Option<Moment> {
-    let LossPolicy::Exclusive { lease } = service.content.spec.loss else { return None };
+    // A lease that was shortened since counts as it was: the device may not have heard of that.
+    let lease = service.lease()?.max(copy.longest_lease);
     if device.confirmed {
         return None;
     }
