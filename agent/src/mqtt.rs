@@ -27,8 +27,9 @@ use crate::clock::Clock;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Time to connect, and for the broker to accept us.
 const CONNECT_SECONDS: u64 = 5;
-/// Messages on their way to the broker's socket.
-const QUEUE: usize = 64;
+/// Messages on their way to the broker's socket: all parts of answers that may be under way at once, and then some, so
+/// that they never crowd out a heartbeat.
+const QUEUE: usize = 256;
 /// Messages that the broker has not confirmed. The crate keeps a slot for each.
 const IN_FLIGHT: u16 = 32;
 /// A connection that has held so long was a good one: the next attempt comes soon.

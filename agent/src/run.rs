@@ -319,10 +319,10 @@ impl<E: Engine> Shell<E> {
             Effect::Logs(request, _, container, wish) => {
                 let sender = self.sender.clone()?;
                 let (taken, inbox) = watch::channel(0);
-                let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
+                let (engine, results, clock) = (Arc::clone(&self.engine), self.results.clone(), self.clock);
                 while self.tasks.try_join_next().is_some() {}
                 let task = self.tasks.spawn(async move {
-                    logs::answer(engine, sender, request, container, wish, inbox).await;
+                    logs::answer(engine, clock, sender, request, container, wish, inbox).await;
                     let _ = results.send(Told::Core(Input::Answered(request))).await;
                 });
                 self.answers.retain(|_, answering| !answering.task.is_finished());
