@@ -396,9 +396,8 @@ impl HubCore {
 
     /// Begins to save what has been decided, with the next wish that makes sense.
     fn save(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if self.saving.is_some()
-            || self.read_only.as_ref().is_some_and(|state| now < state.retry_at && !self.unsaved.is_empty())
-        {
+        let is_due = self.read_only.as_ref().map(|state| now >= state.retry_at);
+        if self.saving.is_some() || (is_due == Some(false) && !self.unsaved.is_empty()) {
             return;
         }
         let records = std::mem::take(&mut self.unsaved);
@@ -414,7 +413,8 @@ impl HubCore {
                 Err(refusal) => effects.push(Effect::Reply { id, result: Err(refusal.into()) }),
             }
         }
-        if with_wish.is_empty() && taken.is_none() {
+        // While read-only even nothing is saved now and then: to learn when the disk takes it again, and to say so.
+        if with_wish.is_empty() && taken.is_none() && is_due != Some(true) {
             return;
         }
         let batch = BatchId(self.next_batch);

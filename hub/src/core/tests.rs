@@ -250,6 +250,18 @@ fn a_full_disk_refuses_wishes_publishes_nothing_and_loses_nothing() {
 }
 
 #[test]
+fn a_store_that_saves_again_is_noticed_without_anybody_asking_for_something() {
+    let mut world = running_shop();
+    world.disk_fails = Some("no space left on device");
+    world.wish(2, shop(6));
+    world.pass(SECOND * 3, &["pi", "nuc1"]);
+    assert!(world.core.read_only().is_some());
+    world.disk_fails = None;
+    world.pass(SECOND * 2, &["pi", "nuc1"]);
+    assert_eq!(world.core.read_only(), None);
+}
+
+#[test]
 fn a_lost_device_is_replaced_and_the_loss_is_on_disk_first() {
     let mut world = running_shop();
     world.trace.clear();
