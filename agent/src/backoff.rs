@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Most that the first wait may be: a hub that restarts is back within a second.
 const FIRST: Duration = Duration::from_millis(200);
-/// Most that any wait may be.
-const LONGEST: Duration = Duration::from_secs(30);
+/// Most that any wait may be: less than the time for which a hub that has just started loses nobody (15 s).
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Waits that grow by a third and are drawn anew between nothing and that (full jitter): ten thousand devices that lost the
 /// same hub must not come back in the same instant.
