@@ -37,6 +37,7 @@ impl World {
         self.end_agent(device);
         let one = &mut self.devices[device];
         one.is_on = false;
+        one.lease = None;
         one.engine.cut_power();
         self.look_at_flips(device);
     }
@@ -122,7 +123,7 @@ impl World {
         }
         let settings =
             Settings { boot: one.boot_id(), machine: one.machine, device: one.name.clone(), heartbeat: HEARTBEAT };
-        let core = Core::new(settings, self.bug.facts(one.facts.clone()), one.file.read());
+        let core = Core::new(settings, self.bug.facts(one.facts.clone()), one.file.read()).with_lease(one.lease);
         one.agent = Some(Agent { core, tick_at: Time::MAX });
         self.check.agent_started(device, &self.devices[device]);
         self.line(|| format!("d{device}: an agent starts"));
@@ -149,6 +150,7 @@ impl World {
         let moment = self.bug.agent_clock(one, self.now);
         let Some(agent) = &mut one.agent else { return };
         let effects = agent.core.step(moment, input);
+        one.lease = agent.core.renewed_at();
         one.duty.steps += 1;
         let effects = self.bug.agent_effects(one, moment, effects);
         self.check.agent_stepped(device, &self.devices[device]);

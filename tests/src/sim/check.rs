@@ -6,7 +6,7 @@ use outrigger_agent::core::Action;
 use outrigger_agent::engine::ContainerId;
 use outrigger_hub::core::Remark;
 use outrigger_planner::{Cause, Key, Liveness, PlacementRecord, Record, Stage, Value};
-use outrigger_protocol::{Assignment, ByeReason, DownMessage, Goal, Moment, PlacementId, ReplicaName, Stamp, UpMessage};
+use outrigger_protocol::{Assignment, ByeReason, DeviceName, DownMessage, Goal, LossPolicy, Moment, PlacementId, ReplicaName, Stamp, UpMessage};
 
 use super::device::Device;
 use super::engine::is_exclusive;
@@ -48,6 +48,7 @@ pub struct Checker {
     pub(super) bye_at: Vec<Option<Time>>,
     hub_started: Time,
     hub_resumed: Time,
+    lost_before: BTreeSet<DeviceName>,
     placements: BTreeSet<PlacementId>,
     documents: BTreeMap<(usize, Stamp), Assignment>,
     exclusive: BTreeMap<ReplicaName, BTreeSet<(usize, ContainerId)>>,
@@ -69,6 +70,7 @@ impl Checker {
             bye_at: vec![None; devices],
             hub_started: 0,
             hub_resumed: 0,
+            lost_before: BTreeSet::new(),
             placements: BTreeSet::new(),
             documents: BTreeMap::new(),
             exclusive: BTreeMap::new(),
@@ -98,9 +100,10 @@ impl Checker {
         }
     }
 
-    /// The hub has started.
-    pub fn hub_started(&mut self, now: Time) {
+    /// The hub has started; these devices it had counted as lost before.
+    pub fn hub_started(&mut self, now: Time, lost: BTreeSet<DeviceName>) {
         self.hub_started = now;
+        self.lost_before = lost;
         self.heard_at.fill(None);
         self.bye_at.fill(None);
     }
@@ -186,12 +189,13 @@ impl World {
         let is_true_to_newest =
             one.agent.as_ref().and_then(|agent| agent.core.held()) == newest.map(|want| want.stamp) && self.bug.is_faithful();
         let running = one.engine.containers().find(|other| other.placement == placement && other.state.is_running());
+        let is_leased = assigned.is_some_and(|copy| matches!(copy.loss, LossPolicy::Exclusive { .. }));
         let seen = || format!("d{device}: {}", super::show::action(action));
         match action {
             Action::Create(_) if !runs => self.check.fail("only what the newest saved assignment wants is begun", seen()),
             Action::Create(_) if running.is_some() => self.check.fail("what runs is adopted", seen()),
             Action::Stop(..) | Action::Remove(..)
-                if runs && is_true_to_newest && running.is_some_and(|one| !is_exclusive(one)) =>
+                if runs && is_true_to_newest && !is_leased && running.is_some() =>
             {
                 self.check.fail("what is to run is not stopped", seen());
             }
@@ -282,6 +286,7 @@ impl World {
         let Some(index) = from.strip_prefix('d').and_then(|number| number.parse::<usize>().ok()) else { return };
         let now = self.now;
         let limit = match (self.check.heard_at[index], self.check.bye_at[index]) {
+            (None, _) if self.check.lost_before.iter().any(|device| device.as_str() == from) => 0,
             (None, _) => START_GRACE.saturating_sub(now - self.check.hub_started) + now,
             (Some(heard), Some(bye)) if bye >= heard.saturating_sub(500) => heard + SHORTEST_SILENCE,
             (Some(heard), _) => heard + SHORTEST_UNANNOUNCED,
@@ -314,7 +319,7 @@ impl World {
         if let Some(before) = self.check.documents.insert((device, want.stamp), want.clone())
             && before != *want
         {
-            let seen = format!("{name}: {} was {}", super::show::assignment(want), super::show::assignment(&before));
+            let seen = format!("{name}: {}", super::show::difference(want, &before));
             self.check.fail("one stamp has one document", seen);
         }
         if let Err(reason) = naive::fits_together(want, &self.devices[device], &self.operator) {

@@ -38,6 +38,8 @@ pub struct Device {
     pub wall_ms: i64,
     /// Its agent; none while it does not run.
     pub agent: Option<Agent>,
+    /// The lease that its agent had last, where a file in memory keeps it for the next agent of the same boot.
+    pub lease: Option<Moment>,
     /// Counts the runs of its agent, so that what was meant for an earlier one is void.
     pub life: u32,
     /// Inputs that wait for an agent that is held up, and until when it is.
@@ -107,6 +109,7 @@ impl Device {
             rate: 1_000_000 + own.range(0, 2000) - 1000,
             wall_ms: 0,
             agent: None,
+            lease: None,
             life: 0,
             held_up: None,
             engine: Engine::new(&format!("{name}c"), manners, own.fork(7)),

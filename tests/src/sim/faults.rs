@@ -85,6 +85,10 @@ impl World {
             self.queue.push(at, Event::Begin(fault.clone()));
             self.queue.push(at + lasts, Event::Finish(fault));
             at += self.chance.fault.range(200, profile.calm_between());
+            if let Profile::Mass = profile {
+                // One at a time: what two that overlap mean is another question.
+                at += lasts + 15_000;
+            }
         }
     }
 

@@ -107,7 +107,11 @@ impl World {
         if !ignored.is_empty() {
             self.check.fail("what was saved fits together", ignored.join("; "));
         }
-        self.check.hub_started(self.now);
+        let lost = self.hub.store.durable().iter().filter_map(|entry| match entry {
+            (Key::Device(name), Value::Device(device)) if device.lost => Some(name.clone()),
+            _ => None,
+        });
+        self.check.hub_started(self.now, lost.collect());
         if self.hub.is_embedded {
             self.broker_starts();
         }

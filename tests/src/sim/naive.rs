@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use outrigger_planner::{Availability, CopyView, DeviceView, Fleet, PlacementRecord, Stage};
-use outrigger_protocol::{Assignment, ConstraintKey, Goal, PlacementId, ServiceSpec};
+use outrigger_planner::{Availability, Cause, CopyView, DeviceView, Fleet, PlacementRecord, Stage};
+use outrigger_protocol::{Assignment, ConstraintKey, Goal, PlacementId, ReplicaName, ServiceRef, ServiceSpec};
 
 use super::device::Device;
 use super::workload::Operator;
@@ -20,8 +20,17 @@ pub fn may_take(fleet: &Fleet, id: PlacementId, placement: &PlacementRecord, dev
         // A copy with an earlier content can only be judged with that.
         return Ok(());
     }
-    rules(service.spec, &device, machine)?;
     let copies: Vec<CopyView<'_>> = fleet.copies_on(&placement.device).collect();
+    let is_own = |other: &CopyView<'_>| {
+        other.replica.service == placement.service && other.replica.number == placement.number && other.placement != id
+    };
+    // A cordoned device keeps what it has, and changes it too.
+    let is_kept = placement.reason.cause == Cause::Changed && device.availability == Availability::Cordon;
+    if is_kept && copies.iter().any(is_own) {
+        constraints(service.spec, &device, machine)?;
+    } else {
+        rules(service.spec, &device, machine)?;
+    }
     let own = copies.iter().filter(|other| other.replica.service == placement.service && other.placement != id);
     if let Some(most) = service.spec.max_per_device {
         let others = own.filter(|other| other.replica.number != placement.number).count();
@@ -99,14 +108,21 @@ pub fn fits_together(want: &Assignment, machine: &Device, _operator: &Operator) 
     Ok(())
 }
 
-/// Whether a device could take one more copy of a service, given all that is on it: for replicas that are not placed.
+/// Whether a device could take one more copy of a service, given all that is on it but the copies of one replica.
 ///
 /// # Errors
 /// Why not.
-pub fn could_take(fleet: &Fleet, spec: &ServiceSpec, service: &outrigger_protocol::ServiceRef, machine: &Device) -> Result<(), String> {
+pub fn could_take(
+    fleet: &Fleet,
+    spec: &ServiceSpec,
+    service: &ServiceRef,
+    machine: &Device,
+    but: Option<&ReplicaName>,
+) -> Result<(), String> {
     let Some(device) = fleet.device(&machine.name) else { return Err("not known".to_owned()) };
     rules(spec, &device, machine)?;
-    let copies: Vec<CopyView<'_>> = fleet.copies_on(&machine.name).collect();
+    let counts = |copy: &CopyView<'_>| but != Some(&copy.replica);
+    let copies: Vec<CopyView<'_>> = fleet.copies_on(&machine.name).filter(counts).collect();
     let own = copies.iter().filter(|copy| copy.replica.service == *service).count();
     if spec.max_per_device.is_some_and(|most| own >= usize::try_from(most).unwrap_or(usize::MAX)) {
         return Err(format!("{own} copies are there"));

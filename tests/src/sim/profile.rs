@@ -140,8 +140,10 @@ impl World {
 
     /// What must stop and move nothing.
     fn quiet_fault(&mut self, device: usize) -> Fault {
+        let is_embedded = self.hub.is_embedded;
         let chance = &mut self.chance.fault;
         match chance.below(8) {
+            3 | 7 if is_embedded => Fault::HubAway(false),
             0 => Fault::HubCrashes(u32::try_from(chance.below(30)).unwrap_or(0)),
             1 => Fault::HubAway(chance.chance(500)),
             2 => Fault::HubStandsStill(chance.range(500, 20_000)),

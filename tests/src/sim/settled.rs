@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use outrigger_agent::engine::{Container, ContainerState, Health};
-use outrigger_protocol::{Mode, ReplicaName, ServiceRef, ServiceSpec, VolumeMove};
+use outrigger_protocol::{LossPolicy, Mode, ReplicaName, ServiceRef, ServiceSpec, VolumeMove};
 
+use super::device::Device;
 use super::naive;
 use super::world::World;
 
@@ -65,11 +66,18 @@ impl World {
         if !matches!(container.state, ContainerState::Running { health: Health::None | Health::Healthy }) {
             return Err(format!("{replica} on d{device} is {:?}", container.state));
         }
-        if container.image != spec.container.image {
-            return Err(format!("{replica} on d{device} is {} instead of {}", container.image, spec.container.image));
-        }
         let Some(fleet) = self.hub.core.as_ref().map(|core| core.fleet()) else { return Err("no hub".to_owned()) };
         let machine = &self.devices[*device];
+        if container.image != spec.container.image {
+            // What fits nowhere any more stays as it was.
+            let could = |one: &&Device| naive::could_take(fleet, spec, &replica.service, one, Some(replica)).is_ok();
+            let is_bound = has_home(spec) || spec.loss == LossPolicy::Wait || spec.mode == Mode::Global;
+            let Some(place) = self.devices.iter().filter(|one| !is_bound || one.name == machine.name).find(could) else {
+                return Ok(());
+            };
+            let (is, wanted) = (&container.image, &spec.container.image);
+            return Err(format!("{replica} on d{device} is {is} instead of {wanted}, which could be on {}", place.name));
+        }
         let Some(view) = fleet.device(&machine.name) else { return Err(format!("d{device} is not known")) };
         if let Err(reason) = naive::constraints(spec, &view, machine)
             && let Some(better) = self.devices.iter().find(|other| self.could_move(fleet, spec, replica, other))
@@ -85,9 +93,9 @@ impl World {
         fleet: &outrigger_planner::Fleet,
         spec: &ServiceSpec,
         replica: &ReplicaName,
-        other: &super::device::Device,
+        other: &Device,
     ) -> bool {
-        !stays(spec) && naive::could_take(fleet, spec, &replica.service, other).is_ok()
+        !stays(spec) && naive::could_take(fleet, spec, &replica.service, other, Some(replica)).is_ok()
     }
 
     fn all_placed(
@@ -105,7 +113,7 @@ impl World {
         if !missing || has_home(spec) {
             return if missing { self.waits_at_home(name, fleet) } else { Ok(()) };
         }
-        match self.devices.iter().find(|device| naive::could_take(fleet, spec, name, device).is_ok()) {
+        match self.devices.iter().find(|device| naive::could_take(fleet, spec, name, device, None).is_ok()) {
             Some(device) => Err(format!("{} of {wanted} of {name}, and {} could take one more", own.len(), device.name)),
             None => Ok(()),
         }
@@ -131,7 +139,7 @@ impl World {
             if here > 1 {
                 return Err(format!("{name} runs {here} times on {}", device.name));
             }
-            if here == 0 && naive::could_take(fleet, spec, name, device).is_ok() {
+            if here == 0 && naive::could_take(fleet, spec, name, device, None).is_ok() {
                 return Err(format!("{name} does not run on {}, which could take it", device.name));
             }
         }

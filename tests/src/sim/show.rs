@@ -84,3 +84,16 @@ pub fn records(records: &[Record]) -> String {
     };
     records.iter().map(one).collect::<Vec<_>>().join("; ")
 }
+
+/// In what two assignments differ.
+#[must_use]
+pub fn difference(a: &Assignment, b: &Assignment) -> String {
+    let copies: Vec<String> = a
+        .replicas
+        .iter()
+        .zip(&b.replicas)
+        .filter(|(a, b)| a != b)
+        .map(|(a, b)| format!("{a:?} was {b:?}"))
+        .collect();
+    format!("{} was {}; {}; specifications {:?} were {:?}", assignment(a), assignment(b), copies.join(", "), a.specs, b.specs)
+}

@@ -9,8 +9,8 @@ use super::world::{End, Event, World};
 
 /// The agent's keep-alive; it gives up a connection that is silent for twice that, the broker after one and a half.
 const KEEP_ALIVE: Time = 5_000;
-/// Longest pause between attempts to connect; the agent's own is 30 s, and only makes runs longer.
-const LONGEST_PAUSE: u64 = 8_000;
+/// Longest pause between attempts to connect, as the agent has it.
+const LONGEST_PAUSE: u64 = 10_000;
 
 impl World {
     /// The agent tries to connect.
