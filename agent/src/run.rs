@@ -293,14 +293,15 @@ impl<E: Engine> Shell<E> {
     fn step(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            for effect in self.core.step(self.clock.now(), input) {
+            let effects = self.core.step(self.clock.now(), input);
+            for remark in self.core.take_remarks() {
+                tell(&remark);
+            }
+            for effect in effects {
                 inputs.extend(self.carry_out(effect));
             }
         }
         self.lease_file.keep(self.core.renewed_at());
-        for remark in self.core.take_remarks() {
-            tell(&remark);
-        }
     }
 
     /// Carries out an effect; returns what the core must know of it at once.
