@@ -3,9 +3,13 @@
 use std::net::IpAddr;
 
 use outrigger_protocol::{Arch, BootId, Bytes, CgroupVersion, Engine, Facts, GenericResource, MemoryLimits, MilliCpu};
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
 
-use super::{Root, board, cgroup, devices, flash, load};
+use super::{Root, board, cgroup, devices, flash};
 use crate::engine::Description;
+
+/// More than any kernel has; so that the sum of its thousandths has room.
+const MOST_CORES: u32 = 65_536;
 
 /// What the device does not know from its own files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,12 +24,40 @@ pub struct OwnFacts {
     pub address: Option<IpAddr>,
 }
 
+/// What sysinfo says about the device.
+struct Machine {
+    /// The kernel's word for its processor.
+    processor: String,
+    os: String,
+    kernel: String,
+    cores: u32,
+    memory: Bytes,
+}
+
 /// What the device is. `None` where the processor is none that images exist for.
 #[must_use]
 pub fn facts(root: &Root, own: OwnFacts) -> Option<Facts> {
-    let system = rustix::system::uname();
-    let arch = arch(&system.machine().to_string_lossy(), own.engine.as_ref().and_then(|engine| engine.arch))?;
-    let memory = root.read("/proc/meminfo").and_then(|text| load::meminfo_kib(&text, "MemTotal")).unwrap_or(0);
+    put_together(root, machine(), own)
+}
+
+fn machine() -> Machine {
+    let (cores, memory) = System::new().map_or((0, 0), |mut system| {
+        system.refresh_cpu_list(CpuRefreshKind::nothing());
+        system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        (system.cpus().len(), system.total_memory())
+    });
+    Machine {
+        processor: System::cpu_arch(),
+        os: os_name(System::name().ok(), System::os_version().ok()),
+        kernel: System::kernel_version().unwrap_or_default(),
+        // Processors that are switched on, not what the agent itself may use: its unit limits it to little.
+        cores: u32::try_from(cores).unwrap_or(u32::MAX).clamp(1, MOST_CORES),
+        memory: Bytes(memory),
+    }
+}
+
+fn put_together(root: &Root, machine: Machine, own: OwnFacts) -> Option<Facts> {
+    let arch = arch(&machine.processor, own.engine.as_ref().and_then(|engine| engine.arch))?;
     let limits_work = own.engine.as_ref().is_none_or(|engine| engine.memory_limit);
     let cgroup = match own.engine.as_ref().map(|engine| engine.cgroup) {
         Some(CgroupVersion::Unknown) | None => cgroup::cgroup_version(root),
@@ -35,11 +67,11 @@ pub fn facts(root: &Root, own: OwnFacts) -> Option<Facts> {
         agent: env!("CARGO_PKG_VERSION").to_owned(),
         arch,
         also_runs: also_runs(arch),
-        os: os_name(root),
-        kernel: system.release().to_string_lossy().into_owned(),
+        os: machine.os,
+        kernel: machine.kernel,
         board: board::board(root),
-        cpu: MilliCpu(cores(root) * 1_000),
-        memory: Bytes(memory * 1024),
+        cpu: MilliCpu(machine.cores * 1_000),
+        memory: machine.memory,
         engine: own.engine.map(|engine| Engine { kind: engine.kind, version: engine.version }),
         cgroup,
         memory_limits: if limits_work { cgroup::memory_limits(root) } else { MemoryLimits::Off },
@@ -94,24 +126,14 @@ fn also_runs(_arch: Arch) -> Vec<Arch> {
     Vec::new()
 }
 
-fn os_name(root: &Root) -> String {
-    let text = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| root.read(path)).unwrap_or_default();
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-        Some(line.trim_matches(['"', '\'']).to_owned())
-    };
-    value("PRETTY_NAME").or_else(|| value("NAME")).unwrap_or_else(|| "Linux".to_owned())
-}
-
-/// Processors that are switched on, from `0-3,5`. Not what the agent itself may use: its unit limits it to little.
-fn cores(root: &Root) -> u32 {
-    let count = |range: &str| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)? + 1)
-    };
-    let online = root.read("/sys/devices/system/cpu/online");
-    let sum = online.and_then(|text| text.split(',').map(count).sum::<Option<u32>>());
-    sum.unwrap_or(1).clamp(1, 65_536)
+/// Such as `Debian GNU/Linux 12`; a rolling one has no version. sysinfo leaves the simple quotes of some systems.
+fn os_name(name: Option<String>, version: Option<String>) -> String {
+    let plain = |text: String| text.trim_matches('\'').to_owned();
+    let name = name.map(plain).filter(|name| !name.is_empty()).unwrap_or_else(|| "Linux".to_owned());
+    match version.map(plain).filter(|version| !version.is_empty()) {
+        Some(version) => format!("{name} {version}"),
+        None => name,
+    }
 }
 
 #[cfg(test)]
@@ -137,9 +159,6 @@ mod tests {
         let device = Recorded::new();
         device.write("proc/self/mountinfo", super::super::cgroup::tests::V2);
         device.write("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n");
-        device.write("sys/devices/system/cpu/online", "0-3\n");
-        device.write("proc/meminfo", "MemTotal:        3884360 kB\nMemFree: 1 kB\n");
-        device.write("etc/os-release", "NAME=\"Debian\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n");
         device.write("proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\0");
         let engine = Description {
             kind: EngineKind::Docker,
@@ -149,27 +168,37 @@ mod tests {
             memory_limit: false,
             root_dir: None,
         };
-        let facts = facts(&device.root(), OwnFacts { engine: Some(engine), ..OwnFacts::default() }).unwrap();
+        let machine = Machine {
+            processor: "aarch64".to_owned(),
+            os: "Debian GNU/Linux 12".to_owned(),
+            kernel: "6.6.31+rpt-rpi-v8".to_owned(),
+            cores: 4,
+            memory: Bytes(3_884_360 * 1024),
+        };
+        let own = OwnFacts { engine: Some(engine), ..OwnFacts::default() };
+        let facts = put_together(&device.root(), machine, own).unwrap();
         assert_eq!((facts.arch, facts.cpu, facts.memory), (Arch::Arm64, MilliCpu(4_000), Bytes(3_884_360 * 1024)));
         assert_eq!((facts.cgroup, facts.memory_limits), (CgroupVersion::V2, MemoryLimits::Off));
-        assert_eq!(facts.os, "Debian GNU/Linux 12 (bookworm)");
+        assert_eq!((facts.os.as_str(), facts.kernel.as_str()), ("Debian GNU/Linux 12", "6.6.31+rpt-rpi-v8"));
         assert_eq!(facts.board.as_deref(), Some("Raspberry Pi 4 Model B Rev 1.4"));
     }
 
     #[test]
     fn this_machine_has_facts() {
         let facts = facts(&Root::real(), OwnFacts::default()).unwrap();
-        assert!(facts.cpu.0 >= 1_000 && facts.memory.0 > 0 && !facts.kernel.is_empty());
+        assert!((1_000..=65_536_000).contains(&facts.cpu.0), "{facts:?}");
+        assert!(facts.memory.0 > 64 << 20, "{facts:?}");
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        assert!(facts.kernel == release && !facts.os.is_empty(), "{facts:?}");
         assert!(boot_id(&Root::real()).is_some());
     }
 
     #[test]
-    fn processors_are_counted_by_ranges() {
-        let device = Recorded::new();
-        assert_eq!(cores(&device.root()), 1);
-        for (text, expected) in [("0", 1), ("0-3", 4), ("0-1,4-5,7", 5), ("3-0", 1), ("what", 1)] {
-            device.write("sys/devices/system/cpu/online", text);
-            assert_eq!(cores(&device.root()), expected, "{text}");
-        }
+    fn an_operating_system_is_known_by_its_name_and_version() {
+        let name = |name: &str, version: &str| os_name(Some(name.to_owned()), Some(version.to_owned()));
+        assert_eq!(name("Debian GNU/Linux", "12"), "Debian GNU/Linux 12");
+        assert_eq!(name("'Alpine Linux'", "3.22.1"), "Alpine Linux 3.22.1");
+        assert_eq!(os_name(Some("Arch Linux".to_owned()), None), "Arch Linux");
+        assert_eq!(os_name(None, None), "Linux");
     }
 }

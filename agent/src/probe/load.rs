@@ -1,39 +1,35 @@
-//! How loaded the device is. Processor, memory and load average are cheap and sampled every time; disk, network and
-//! sensors cost more and change slowly.
+//! How loaded the device is. Processor, memory and load average are cheap and sampled every time; network, disk and
+//! sensors cost more or change slowly.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use outrigger_protocol::{Load, Moment, Permille, Throttling};
+use sysinfo::{MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, System};
 
 use super::Root;
-use super::kept::KeptFile;
 use super::network::Network;
 use super::sensors::Sensors;
 
-/// Time between samples of what changes slowly.
+/// Time between samples of disk and sensors.
 const SLOW: Duration = Duration::from_secs(10);
+/// Time between samples of the network: sysinfo reads ten files of every interface, and each container has one.
+const NETWORK: Duration = Duration::from_secs(30);
 
 /// Samples the device's load. Each sample is compared with the one before.
-#[derive(Debug)]
 pub struct Sampler {
-    stat: KeptFile,
-    meminfo: KeptFile,
-    loadavg: KeptFile,
+    /// None where sysinfo does not support the system.
+    system: Option<System>,
     network: Network,
     sensors: Sensors,
     /// On the file system whose space counts: the engine's.
     disk: PathBuf,
-    cpu: Option<CpuTime>,
+    first_at: Option<Moment>,
     slow: Load,
     slow_at: Option<Moment>,
-}
-
-/// Clock ticks since boot, of all cores together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct CpuTime {
-    used: u64,
-    all: u64,
+    rates: (u32, u32),
+    rates_at: Option<Moment>,
 }
 
 impl Sampler {
@@ -41,16 +37,15 @@ impl Sampler {
     #[must_use]
     pub fn new(root: &Root, disk: PathBuf) -> Self {
         Self {
-            // The sum of all cores is the first line.
-            stat: KeptFile::new(root.path("/proc/stat"), 256),
-            meminfo: KeptFile::new(root.path("/proc/meminfo"), 2048),
-            loadavg: KeptFile::new(root.path("/proc/loadavg"), 64),
+            system: System::new().ok(),
             network: Network::new(root),
             sensors: Sensors::new(root),
             disk,
-            cpu: None,
+            first_at: None,
             slow: Load::default(),
             slow_at: None,
+            rates: (0, 0),
+            rates_at: None,
         }
     }
 
@@ -63,72 +58,72 @@ impl Sampler {
     /// The load now; processor and network since the sample before (the first one has none, and says 0).
     pub fn sample(&mut self, now: Moment) -> Load {
         if self.slow_at.is_none_or(|at| now.since(at) >= SLOW) {
-            self.sample_slow(now);
+            self.slow = self.sample_slow();
+            self.slow_at = Some(now);
         }
-        let (memory, swap) = self.meminfo.read().map(memory_and_swap).unwrap_or_default();
-        let load1 = self.loadavg.read().and_then(load_hundredths).unwrap_or(0);
-        Load { cpu: self.sample_cpu(), memory, swap, load1, ..self.slow }
+        if self.rates_at.is_none_or(|at| now.since(at) >= NETWORK) {
+            self.rates = self.network.sample(self.rates_at.map(|at| now.since(at)));
+            self.rates_at = Some(now);
+        }
+        let (rx_kbps, tx_kbps) = self.rates;
+        let (memory, swap) = self.sample_memory();
+        let load1 = System::load_average().map_or(0, |load| hundredths(load.one));
+        Load { cpu: self.sample_cpu(now), memory, swap, load1, rx_kbps, tx_kbps, ..self.slow }
     }
 
-    fn sample_cpu(&mut self) -> Permille {
-        let now = self.stat.read().and_then(cpu_time);
-        let before = std::mem::replace(&mut self.cpu, now);
-        let (Some(now), Some(before)) = (now, before) else { return Permille::default() };
-        Permille::of(now.used.saturating_sub(before.used), now.all.saturating_sub(before.all))
+    /// What sysinfo says first is the mean since boot, and it says so until its shortest interval has passed.
+    fn sample_cpu(&mut self, now: Moment) -> Permille {
+        let Some(system) = &mut self.system else { return Permille::default() };
+        system.refresh_cpu_usage();
+        let first_at = *self.first_at.get_or_insert(now);
+        if now.since(first_at) <= MINIMUM_CPU_UPDATE_INTERVAL {
+            return Permille::default();
+        }
+        permille(system.global_cpu_usage())
     }
 
-    fn sample_slow(&mut self, now: Moment) {
-        let elapsed = self.slow_at.map(|at| now.since(at));
-        let (rx_kbps, tx_kbps) = self.network.sample(elapsed);
-        self.slow = Load {
+    /// Memory that cannot be given away, and swap in use.
+    fn sample_memory(&mut self) -> (Permille, Permille) {
+        let Some(system) = &mut self.system else { return Default::default() };
+        system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram().with_swap());
+        (used(system.total_memory(), system.available_memory()), used(system.total_swap(), system.free_swap()))
+    }
+
+    fn sample_slow(&self) -> Load {
+        Load {
             disk: disk_used(&self.disk),
-            rx_kbps,
-            tx_kbps,
             temperature: self.sensors.temperature(),
             throttling: self.sensors.throttling().unwrap_or(Throttling(0)),
             ..Load::default()
-        };
-        self.slow_at = Some(now);
+        }
     }
 }
 
-/// Used and all ticks of `cpu  user nice system idle iowait irq softirq steal …`. Stolen time counts as used: it is not
-/// there for work. Guests are already within `user` and `nice`.
-fn cpu_time(stat: &str) -> Option<CpuTime> {
-    let line = stat.lines().next()?.strip_prefix("cpu ")?;
-    let mut ticks = [0_u64; 8];
-    for (tick, word) in ticks.iter_mut().zip(line.split_ascii_whitespace()) {
-        *tick = word.parse().ok()?;
+impl fmt::Debug for Sampler {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Sampler").field("disk", &self.disk).finish_non_exhaustive()
     }
-    let all: u64 = ticks.iter().sum();
-    let idle = ticks[3] + ticks[4];
-    Some(CpuTime { used: all - idle, all })
 }
 
-/// Memory that cannot be given away, and swap in use.
-fn memory_and_swap(meminfo: &str) -> (Permille, Permille) {
-    let value = |key: &str| meminfo_kib(meminfo, key).unwrap_or(0);
-    let total = value("MemTotal");
-    let used = total.saturating_sub(value("MemAvailable"));
-    let swap = value("SwapTotal");
-    (Permille::of(used, total), Permille::of(swap.saturating_sub(value("SwapFree")), swap))
+fn used(total: u64, free: u64) -> Permille {
+    Permille::of(total.saturating_sub(free), total)
 }
 
-/// The value of one line of `/proc/meminfo`, in KiB.
-pub(super) fn meminfo_kib(meminfo: &str, key: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-    line.trim().trim_end_matches(" kB").parse().ok()
+/// From percent.
+fn permille(percent: f32) -> Permille {
+    // A conversion to an integer ends at its limits, and what is no number is 0.
+    Permille::new((percent * 10.0).round() as u16)
 }
 
-/// Load average of one minute in hundredths, from `0.42 0.31 …`.
-fn load_hundredths(loadavg: &str) -> Option<u32> {
-    let (whole, hundredths) = loadavg.split_ascii_whitespace().next()?.split_once('.')?;
-    let whole: u32 = whole.parse().ok()?;
-    whole.checked_mul(100)?.checked_add(hundredths.parse().ok()?)
+fn hundredths(load: f64) -> u32 {
+    (load * 100.0).round() as u32
 }
 
 /// As `df` counts: what an ordinary user cannot use is used.
-fn disk_used(path: &std::path::Path) -> Permille {
+///
+/// Not through sysinfo, whose list of disks asks every file system that is mounted: each container adds one, and a
+/// network file system in user space whose server is gone never answers. This asks the one that counts.
+fn disk_used(path: &Path) -> Permille {
     match rustix::fs::statvfs(path) {
         Ok(space) => {
             let used = space.f_blocks.saturating_sub(space.f_bfree);
@@ -142,61 +137,59 @@ fn disk_used(path: &std::path::Path) -> Permille {
 mod tests {
     use super::super::recorded::Recorded;
     use super::*;
+    use crate::clock::Clock;
 
-    fn device() -> Recorded {
-        let device = Recorded::new();
-        device.write("proc/stat", "cpu  1000 0 500 8000 500 0 0 0 0 0\ncpu0 1000 0 500 8000 500 0 0 0 0 0\nintr 1\n");
-        device.write(
-            "proc/meminfo",
-            "MemTotal:        4000 kB\nMemFree: 100 kB\nMemAvailable:   3000 kB\nSwapTotal: 200 kB\nSwapFree: 150 kB\n",
-        );
-        device.write("proc/loadavg", "1.25 0.80 0.60 2/345 6789\n");
-        device
+    /// Keeps one core busy for as long as sysinfo needs between two looks at it.
+    fn work() -> Moment {
+        let begin = Clock.now();
+        while Clock.now().since(begin) <= MINIMUM_CPU_UPDATE_INTERVAL * 2 {
+            std::hint::spin_loop();
+        }
+        Clock.now()
     }
 
     #[test]
-    fn processor_time_counts_since_the_sample_before() {
-        let device = device();
-        let mut sampler = Sampler::new(&device.root(), device.folder());
-        assert_eq!(sampler.sample(Moment(0)).cpu.value(), 0);
-        // 100 ticks, of which 25 idle and 25 waiting.
-        device.write("proc/stat", "cpu  1030 0 520 8025 525 0 0 0 0 0\ncpu0 1 2 3\n");
-        assert_eq!(sampler.sample(Moment(1000)).cpu.value(), 500);
-        // Nothing has passed.
-        assert_eq!(sampler.sample(Moment(1000)).cpu.value(), 0);
+    fn the_work_of_this_machine_is_seen_from_the_second_sample_on() {
+        let mut sampler = Sampler::new(&Root::real(), PathBuf::from("/"));
+        let first = Clock.now();
+        assert_eq!(sampler.sample(first).cpu.value(), 0);
+        // Too soon to be anything but the mean since boot.
+        assert_eq!(sampler.sample(first + Duration::from_millis(1)).cpu.value(), 0);
+        let load = sampler.sample(work());
+        assert!((1..=1000).contains(&load.cpu.value()), "{load:?}");
     }
 
     #[test]
-    fn memory_swap_and_load_are_read() {
-        let device = device();
-        let load = Sampler::new(&device.root(), device.folder()).sample(Moment(0));
-        assert_eq!((load.memory.value(), load.swap.value(), load.load1), (250, 250, 125));
-        assert!(load.disk.value() > 0, "the folder of the test is on a file system with something in it");
+    fn this_machine_uses_some_of_its_memory_and_disk_but_not_all() {
+        let mut sampler = Sampler::new(&Root::real(), PathBuf::from("/"));
+        let load = sampler.sample(Moment(0));
+        assert!((1..1000).contains(&load.memory.value()), "{load:?}");
+        assert!((1..=1000).contains(&load.disk.value()) && load.swap.value() <= 1000, "{load:?}");
+        assert!(load.load1 < 100_000, "{load:?}");
+        assert_eq!((load.rx_kbps, load.tx_kbps), (0, 0), "there is no sample before");
     }
 
     #[test]
-    fn a_device_without_any_of_it_has_no_load() {
-        let nothing = Recorded::new();
-        let mut sampler = Sampler::new(&nothing.root(), nothing.folder().join("missing"));
-        assert_eq!(sampler.sample(Moment(0)), Load::default());
-        assert_eq!(sampler.sample(Moment(1000)), Load::default());
+    fn what_sysinfo_says_is_told_in_whole_numbers() {
+        assert_eq!([permille(0.0), permille(12.34), permille(100.0)].map(Permille::value), [0, 123, 1000]);
+        assert_eq!([permille(f32::NAN), permille(-1.0), permille(250.0)].map(Permille::value), [0, 0, 1000]);
+        assert_eq!([hundredths(0.29), hundredths(1.25), hundredths(12.0)], [29, 125, 1200]);
+        assert_eq!([used(4000, 3000), used(0, 0), used(1, 2)].map(Permille::value), [250, 0, 0]);
+    }
+
+    #[test]
+    fn space_that_cannot_be_asked_for_is_not_used() {
+        assert_eq!(disk_used(&Recorded::new().folder().join("missing")).value(), 0);
     }
 
     #[test]
     fn slow_values_are_kept_between_their_samples() {
-        let device = device();
+        let device = Recorded::new();
         device.write("sys/class/thermal/thermal_zone0/temp", "48000\n");
         let mut sampler = Sampler::new(&device.root(), device.folder());
         assert_eq!(sampler.sample(Moment(0)).temperature, Some(480));
         device.write("sys/class/thermal/thermal_zone0/temp", "61234\n");
         assert_eq!(sampler.sample(Moment(9_999)).temperature, Some(480));
         assert_eq!(sampler.sample(Moment(10_000)).temperature, Some(612));
-    }
-
-    #[test]
-    fn the_real_device_answers() {
-        let mut sampler = Sampler::new(&Root::real(), PathBuf::from("/"));
-        let load = sampler.sample(Moment(0));
-        assert!(load.memory.value() > 0);
     }
 }

@@ -1,8 +1,8 @@
-//! What the device is and how loaded it is, read from `/proc`, `/sys` and `/dev`.
+//! What the device is and how loaded it is.
 //!
-//! Read by hand instead of through sysinfo: with kept files and buffers a sample costs about a quarter of its cheap calls
-//! (8 against 30 µs for `/proc/stat`), and an agent that samples each second must stay far below 0.1 % of a small core.
-//! Every path goes through a [`Root`], so that tests read recorded files.
+//! sysinfo says what all computers have: processors, memory, load average, network, operating system. What it does not
+//! say is read from `/proc`, `/sys` and `/dev`: cgroups of replicas, the board, what is attached, heat and power. Every
+//! such path goes through a [`Root`], so that tests read recorded files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,6 @@ mod cgroup;
 mod devices;
 mod facts;
 mod flash;
-mod kept;
 mod load;
 mod network;
 mod sensors;

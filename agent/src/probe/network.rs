@@ -2,61 +2,63 @@
 
 use std::time::Duration;
 
-use super::Root;
-use super::kept::KeptFile;
+use sysinfo::Networks;
 
-#[derive(Debug)]
+use super::Root;
+
 pub(super) struct Network {
     root: Root,
-    dev: KeptFile,
-    before: Option<(u64, u64)>,
+    networks: Option<Networks>,
+}
+
+/// Bytes of one interface since the sample before.
+struct Traffic<'a> {
+    interface: &'a str,
+    received: u64,
+    sent: u64,
 }
 
 impl Network {
     pub(super) fn new(root: &Root) -> Self {
-        Self { root: root.clone(), dev: KeptFile::new(root.path("/proc/net/dev"), 8 * 1024), before: None }
+        Self { root: root.clone(), networks: Networks::new().ok() }
     }
 
     /// Kilobytes per second received and sent since the sample before.
     pub(super) fn sample(&mut self, elapsed: Option<Duration>) -> (u32, u32) {
-        let now = self.dev.read().map(|text| sum(text, &self.root));
-        let before = std::mem::replace(&mut self.before, now);
-        let (Some(now), Some(before), Some(elapsed)) = (now, before, elapsed) else { return (0, 0) };
-        (rate(before.0, now.0, elapsed), rate(before.1, now.1, elapsed))
+        let Some(networks) = &mut self.networks else { return (0, 0) };
+        // Those of ended containers are forgotten.
+        networks.refresh(true);
+        let Some(elapsed) = elapsed else { return (0, 0) };
+        let all = networks.iter().filter_map(|(name, data)| {
+            Some(Traffic { interface: name.to_str()?, received: data.received(), sent: data.transmitted() })
+        });
+        let (received, sent) = sum(all, &self.root);
+        (rate(received, elapsed), rate(sent, elapsed))
     }
 }
 
-fn rate(before: u64, now: u64, elapsed: Duration) -> u32 {
-    // An interface that went away takes its count with it.
-    let bytes = u128::from(now.saturating_sub(before));
+fn rate(bytes: u64, elapsed: Duration) -> u32 {
     let milliseconds = elapsed.as_millis().max(1);
-    u32::try_from(bytes / milliseconds).unwrap_or(u32::MAX)
+    u32::try_from(u128::from(bytes) / milliseconds).unwrap_or(u32::MAX)
 }
 
 /// Bytes received and sent by all physical interfaces; where none is physical (virtual machines of some kinds, network
 /// namespaces), by all that are not made for containers.
-fn sum(dev: &str, root: &Root) -> (u64, u64) {
+fn sum<'a>(all: impl Iterator<Item = Traffic<'a>>, root: &Root) -> (u64, u64) {
     let mut physical = None;
     let mut others = (0_u64, 0_u64);
-    for (name, received, sent) in dev.lines().filter_map(interface) {
+    for Traffic { interface, received, sent } in all {
         let add = |sum: (u64, u64)| (sum.0.saturating_add(received), sum.1.saturating_add(sent));
-        if root.exists(&format!("/sys/class/net/{name}/device")) {
+        if is_for_containers(interface) {
+            continue;
+        }
+        if root.exists(&format!("/sys/class/net/{interface}/device")) {
             physical = Some(add(physical.unwrap_or_default()));
-        } else if !is_for_containers(name) {
+        } else {
             others = add(others);
         }
     }
     physical.unwrap_or(others)
-}
-
-/// Name, bytes received and bytes sent of `  eth0: 1234 …`; the two headings have no colon.
-fn interface(line: &str) -> Option<(&str, u64, u64)> {
-    let (name, counts) = line.split_once(':')?;
-    let mut counts = counts.split_ascii_whitespace();
-    let received = counts.next()?.parse().ok()?;
-    // Seven more of receiving, then the first of sending.
-    let sent = counts.nth(7)?.parse().ok()?;
-    Some((name.trim(), received, sent))
 }
 
 fn is_for_containers(name: &str) -> bool {
@@ -69,31 +71,36 @@ mod tests {
     use super::super::recorded::Recorded;
     use super::*;
 
-    const HEAD: &str = "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets\n";
-
-    fn dev(eth0: (u64, u64)) -> String {
-        format!(
-            "{HEAD}    lo: 999999 9 0 0 0 0 0 0 999999 9 0 0 0 0 0 0\n  eth0: {} 9 0 0 0 0 0 0 {} 9 0 0 0 0 0 0\ndocker0: 77 7 0 0 0 0 0 0 77 7 0 0 0 0 0 0\n",
-            eth0.0, eth0.1
-        )
+    fn traffic(interface: &str, received: u64, sent: u64) -> Traffic<'_> {
+        Traffic { interface, received, sent }
     }
 
     #[test]
     fn traffic_is_that_of_the_interfaces_to_the_outside() {
-        let device = Recorded::new();
-        device.write("proc/net/dev", &dev((1_000, 2_000)));
-        let mut network = Network::new(&device.root());
-        assert_eq!(network.sample(None), (0, 0));
-        device.write("proc/net/dev", &dev((51_000, 22_000)));
-        assert_eq!(network.sample(Some(Duration::from_secs(10))), (5, 2));
+        let nothing = Recorded::new();
+        let all = [traffic("lo", 999, 999), traffic("eth0", 10, 20), traffic("docker0", 77, 77), traffic("wg0", 5, 5)];
+        assert_eq!(sum(all.into_iter(), &nothing.root()), (15, 25));
     }
 
     #[test]
     fn where_one_is_physical_the_others_do_not_count() {
         let device = Recorded::new();
         device.write("sys/class/net/eth0/device/vendor", "0x1af4");
-        let text = format!("{}  wg0: 5000 9 0 0 0 0 0 0 5000 9 0 0 0 0 0 0\n", dev((10, 20)));
-        assert_eq!(sum(&text, &device.root()), (10, 20));
-        assert_eq!(sum(&text, &Recorded::new().root()), (5_010, 5_020));
+        let all = [traffic("wg0", 5_000, 5_000), traffic("eth0", 10, 20)];
+        assert_eq!(sum(all.into_iter(), &device.root()), (10, 20));
+    }
+
+    #[test]
+    fn bytes_per_millisecond_are_kilobytes_per_second() {
+        assert_eq!(rate(50_000, Duration::from_secs(10)), 5);
+        assert_eq!(rate(u64::MAX, Duration::ZERO), u32::MAX);
+    }
+
+    #[test]
+    fn the_first_sample_of_this_machine_has_none_before() {
+        let mut network = Network::new(&Root::real());
+        assert_eq!(network.sample(None), (0, 0));
+        let (received, sent) = network.sample(Some(Duration::from_secs(1)));
+        assert!(received < u32::MAX && sent < u32::MAX);
     }
 }
