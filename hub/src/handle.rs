@@ -131,11 +131,7 @@ impl HubHandle {
     }
 
     async fn learn(self, images: Vec<String>, is_mixed: bool) {
-        let asked = images.into_iter().map(|image| async {
-            let platforms = self.registry.platforms(&image).await;
-            (image, platforms)
-        });
-        for (image, platforms) in futures_util::future::join_all(asked).await {
+        for (image, platforms) in self.registry.platforms(images).await {
             let told = match platforms {
                 Ok(platforms) => self.wish_as_is(Wish::ImagePlatforms { image, platforms }).await,
                 Err(error) if is_mixed => {

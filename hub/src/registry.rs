@@ -38,8 +38,6 @@ pub struct Registry {
 
 struct Inner {
     plain: Vec<String>,
-    http: OnceLock<Client>,
-    https: OnceLock<Client>,
     known: Mutex<HashMap<String, (Vec<Platform>, Moment)>>,
     slots: Semaphore,
 }
@@ -79,13 +77,7 @@ impl Registry {
     /// Asks registries over HTTPS, except those named and those on this machine.
     #[must_use]
     pub fn new(plain: Vec<String>) -> Self {
-        let inner = Inner {
-            plain,
-            http: OnceLock::new(),
-            https: OnceLock::new(),
-            known: Mutex::default(),
-            slots: Semaphore::new(AT_ONCE),
-        };
+        let inner = Inner { plain, known: Mutex::default(), slots: Semaphore::new(AT_ONCE) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -96,26 +88,35 @@ impl Registry {
         known.get(image).is_some_and(|(_, at)| clock::now().since(*at) < FRESH)
     }
 
-    /// The platforms that the image exists for. An image only for others than we know exists for none.
-    ///
-    /// # Errors
-    /// If the text names no image, or its registry does not tell in time.
-    pub async fn platforms(&self, image: &str) -> Result<Vec<Platform>, RegistryError> {
-        let asked = tokio::time::timeout(WITHIN, self.ask(image)).await;
-        let platforms = asked.unwrap_or(Err(RegistryError::Late))?;
+    /// The platforms that each image exists for. An image only for others than we know exists for none.
+    pub async fn platforms(&self, images: Vec<String>) -> Vec<(String, Result<Vec<Platform>, RegistryError>)> {
+        let clients = Clients::default();
+        let asked = images.into_iter().map(|image| async {
+            let answer = tokio::time::timeout(WITHIN, self.ask(&clients, &image)).await;
+            let platforms = answer.unwrap_or(Err(RegistryError::Late));
+            if let Ok(platforms) = &platforms {
+                self.remember(&image, platforms);
+            }
+            (image, platforms)
+        });
+        futures_util::future::join_all(asked).await
+    }
+
+    fn remember(&self, image: &str, platforms: &[Platform]) {
         let mut known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
-        known.insert(image.to_owned(), (platforms.clone(), clock::now()));
-        Ok(platforms)
+        known.insert(image.to_owned(), (platforms.to_vec(), clock::now()));
     }
 
-    async fn ask(&self, image: &str) -> Result<Vec<Platform>, RegistryError> {
+    async fn ask(&self, clients: &Clients, image: &str) -> Result<Vec<Platform>, RegistryError> {
         let reference: Reference = image.parse().map_err(|_| RegistryError::Reference(image.to_owned()))?;
         // Never closed.
         let _slot = self.inner.slots.acquire().await;
-        let client = self.client(reference.resolve_registry());
+        let registry = reference.resolve_registry();
+        let is_plain = is_loopback(registry) || self.inner.plain.iter().any(|plain| plain == registry);
+        let client = if is_plain { clients.http() } else { clients.https() };
         let answer = client.pull_manifest(&reference, &RegistryAuth::Anonymous).await;
         let (manifest, _) = answer.map_err(|error| RegistryError::Registry(error.to_string()))?;
         match manifest {
@@ -133,25 +134,35 @@ impl Registry {
             }
         }
     }
+}
 
-    /// Made when first needed: their certificates cost memory that a hub without such images need not spend.
-    fn client(&self, registry: &str) -> &Client {
-        let inner = &self.inner;
-        let (cell, protocol) = match is_loopback(registry) || inner.plain.iter().any(|plain| plain == registry) {
-            true => (&inner.http, ClientProtocol::Http),
-            false => (&inner.https, ClientProtocol::Https),
-        };
-        cell.get_or_init(|| {
-            crate::run::install_crypto();
-            Client::new(ClientConfig {
-                protocol,
-                connect_timeout: Some(WITHIN),
-                read_timeout: Some(WITHIN),
-                user_agent: concat!("outrigger-hub/", env!("CARGO_PKG_VERSION")),
-                ..ClientConfig::default()
-            })
-        })
+/// Made when first needed and gone with the last answer: the certificates of all authorities are ten megabytes, which a
+/// hub that is seldom told of new images need not hold.
+#[derive(Default)]
+struct Clients {
+    http: OnceLock<Client>,
+    https: OnceLock<Client>,
+}
+
+impl Clients {
+    fn http(&self) -> &Client {
+        self.http.get_or_init(|| client(ClientProtocol::Http))
     }
+
+    fn https(&self) -> &Client {
+        self.https.get_or_init(|| client(ClientProtocol::Https))
+    }
+}
+
+fn client(protocol: ClientProtocol) -> Client {
+    crate::run::install_crypto();
+    Client::new(ClientConfig {
+        protocol,
+        connect_timeout: Some(WITHIN),
+        read_timeout: Some(WITHIN),
+        user_agent: concat!("outrigger-hub/", env!("CARGO_PKG_VERSION")),
+        ..ClientConfig::default()
+    })
 }
 
 fn is_loopback(registry: &str) -> bool {
@@ -233,19 +244,24 @@ mod tests {
         address.to_string()
     }
 
+    async fn ask(registry: &Registry, image: &str) -> Result<Vec<Platform>, RegistryError> {
+        registry.platforms(vec![image.to_owned()]).await.remove(0).1
+    }
+
     #[tokio::test]
     async fn an_index_names_the_platforms_that_we_know() {
         let image = format!("{}/many:1", registry().await);
         let asker = Registry::new(vec![]);
         assert!(!asker.knows(&image));
-        let platforms: Vec<_> = asker.platforms(&image).await.unwrap().iter().map(ToString::to_string).collect();
+        let found = ask(&asker, &image).await.unwrap();
+        let platforms: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(platforms, ["linux/amd64", "linux/arm64", "linux/arm/v7"]);
         assert!(asker.knows(&image));
     }
 
     #[tokio::test]
     async fn an_image_for_one_platform_says_so_in_its_configuration() {
-        let platforms = Registry::new(vec![]).platforms(&format!("{}/one:1", registry().await)).await.unwrap();
+        let platforms = ask(&Registry::new(vec![]), &format!("{}/one:1", registry().await)).await.unwrap();
         assert_eq!(platforms, ["linux/arm/v6".parse().unwrap()]);
     }
 
@@ -253,10 +269,10 @@ mod tests {
     async fn what_cannot_be_learnt_is_an_error_in_time() {
         let address = registry().await;
         let asker = Registry::new(vec![]);
-        let gone = asker.platforms(&format!("{address}/none:1")).await;
+        let gone = ask(&asker, &format!("{address}/none:1")).await;
         assert!(matches!(gone, Err(RegistryError::Registry(_))), "{gone:?}");
-        assert!(asker.platforms(&format!("{address}/slow:1")).await.is_err());
-        assert!(matches!(asker.platforms("Not/An Image").await, Err(RegistryError::Reference(_))));
+        assert!(ask(&asker, &format!("{address}/slow:1")).await.is_err());
+        assert!(matches!(ask(&asker, "Not/An Image").await, Err(RegistryError::Reference(_))));
     }
 
     #[test]

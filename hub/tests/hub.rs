@@ -73,6 +73,10 @@ impl Drop for Device {
 
 impl Device {
     async fn join(hub: &Running, name: &str, machine: u128, session: u64) -> Self {
+        Self::join_as(hub, name, machine, session, Arch::Amd64).await
+    }
+
+    async fn join_as(hub: &Running, name: &str, machine: u128, session: u64, arch: Arch) -> Self {
         let address = hub.handle().addresses().mqtt.unwrap();
         let mut options = MqttOptions::new(name, address.ip().to_string(), address.port());
         options.set_keep_alive(Duration::from_secs(5)).set_max_packet_size(Some(16 * 1024 * 1024));
@@ -94,7 +98,7 @@ impl Device {
             let topic = Topic::new(&device.name, channel).to_string();
             device.client.subscribe(topic, QoS::AtLeastOnce).await.unwrap();
         }
-        device.say(&UpMessage::Hello(Box::new(hello(machine, session)))).await;
+        device.say(&UpMessage::Hello(Box::new(hello(machine, session, arch)))).await;
         device.say(&status(device.session)).await;
         device.beat();
         device
@@ -153,10 +157,10 @@ fn status(session: SessionNumber) -> UpMessage {
     UpMessage::Status(Status { session, held: None, engine: EngineState::Up, replicas: vec![], images: vec![] })
 }
 
-fn hello(machine: u128, session: SessionNumber) -> Hello {
+fn hello(machine: u128, session: SessionNumber, arch: Arch) -> Hello {
     let facts = Facts {
         agent: "0.1.0".into(),
-        arch: Arch::Amd64,
+        arch,
         also_runs: vec![],
         os: "Debian".into(),
         kernel: "6.1".into(),
@@ -217,6 +221,41 @@ async fn a_senseless_wish_is_refused_by_name() {
     let unknown = hub.handle().logs(logs_of(PlacementId(1))).await.unwrap_err();
     assert_eq!(unknown, LogsError::NoCopy(PlacementId(1)));
     assert_eq!(Refusal::NoStack("none".parse().unwrap()).to_string(), refused.to_string());
+}
+
+/// A registry in which every image exists for 64-bit ARM alone.
+async fn arm_registry() -> String {
+    use axum::http::header::CONTENT_TYPE;
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    let answer = || async {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let manifest = serde_json::json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1,
+            "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}
+        });
+        let index = serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest]});
+        ([(CONTENT_TYPE, INDEX)], index.to_string())
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_devices_differ_a_copy_goes_where_its_image_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start(config(folder.path())).await.unwrap();
+    let mut others = vec![];
+    for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
+        others.push(Device::join(&hub, name, number as u128 + 10, 1).await);
+    }
+    let mut pi = Device::join_as(&hub, "pi", 1, 1, Arch::Arm64).await;
+    eventually(&hub, "all are up", |core| core.fleet().totals().up == 4).await;
+    let Wish::Apply { mut stack, .. } = stack(2) else { panic!() };
+    stack.services[0].container.image = format!("{}/web:1", arm_registry().await);
+    hub.handle().wish(Wish::Apply { stack, applied_unix_ms: None }).await.unwrap();
+    assert_eq!(pi.wanted(2).await.replicas.len(), 2, "never on the others, not even at first");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
