@@ -30,6 +30,9 @@ pub const UNSEEN_FOR: Duration = Duration::from_secs(2);
 /// A container whose healthcheck has failed for so long is restarted. Short enough to heal, long enough for the hub to
 /// see it and end a roll-out.
 pub const UNHEALTHY_FOR: Duration = Duration::from_secs(5);
+/// A running copy that becomes exclusive is held so long without a renewal: the hub has only just spoken, and answers the
+/// next report. It is no longer than any hub takes to count a device as lost.
+const FIRST_LEASE: Duration = Duration::from_secs(3);
 /// Time to end for a container whose specification is not known any more. Docker's own.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
@@ -123,14 +126,19 @@ enum Hold {
 fn hold_of(container: &Container, wanted: &Wanted, observed: &Observed, bounds: &Bounds) -> Hold {
     let track = observed.tracks.get(&container.placement);
     let loss = wanted.replicas.get(&container.placement).map(|one| one.loss).or(track.and_then(|track| track.loss));
-    match (loss, bounds.renewed_at) {
-        (Some(LossPolicy::Available | LossPolicy::Wait), _) => Hold::Free,
-        (Some(LossPolicy::Exclusive { lease }), Some(renewed_at)) => {
-            Hold::Until(Term::new(renewed_at, lease, wished_grace(container, wanted, observed)))
-        }
-        (Some(LossPolicy::Exclusive { .. }), None) => Hold::Over,
-        (None, _) if container.loss == LossLabel::Exclusive => Hold::Over,
-        (None, _) => Hold::Free,
+    let lease = match loss {
+        Some(LossPolicy::Available | LossPolicy::Wait) => return Hold::Free,
+        Some(LossPolicy::Exclusive { lease }) => lease,
+        None if container.loss == LossLabel::Exclusive => return Hold::Over,
+        None => return Hold::Free,
+    };
+    let since = track.and_then(|track| track.exclusive_since);
+    let grace = wished_grace(container, wanted, observed);
+    match (bounds.renewed_at, since) {
+        (Some(renewed_at), None) => Hold::Until(Term::new(renewed_at, lease, grace)),
+        (Some(renewed_at), Some(since)) if renewed_at >= since => Hold::Until(Term::new(renewed_at, lease, grace)),
+        (_, Some(since)) => Hold::Until(Term::new(since, lease.min(FIRST_LEASE), grace)),
+        (None, None) => Hold::Over,
     }
 }
 
@@ -393,6 +401,19 @@ impl<'a> Pass<'a> {
                 && other.state.is_running()
                 && (!self.wanted.runs(other.placement) || self.busy_stopping(other));
             is_leaving && (has_port_of(&one.spec, other) || (other.replica == one.replica && holds_data(one)))
+        }) || (holds_data(one) && self.is_being_started_otherwise(placement, one))
+    }
+
+    /// Whether the engine is just starting another copy of this replica, as an earlier assignment had it: it runs before
+    /// it can be stopped.
+    fn is_being_started_otherwise(&self, placement: PlacementId, one: &WantedReplica) -> bool {
+        self.observed.under_way.values().any(|action| match action {
+            Action::Create(new) => new.placement != placement && new.replica == one.replica,
+            Action::Start(other, id) => {
+                let replica = self.observed.containers.get(id).map(|container| &container.replica);
+                *other != placement && replica == Some(&one.replica)
+            }
+            _ => false,
         })
     }
 
