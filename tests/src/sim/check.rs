@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_agent::core::Action;
-use outrigger_agent::engine::ContainerId;
+use outrigger_agent::engine::{Container, ContainerId, ContainerState, Health};
 use outrigger_hub::core::Remark;
 use outrigger_planner::{Cause, Key, Liveness, PlacementRecord, Record, Stage, Value};
 use outrigger_protocol::{Assignment, ByeReason, DeviceName, DownMessage, Goal, LossPolicy, Moment, PlacementId, ReplicaName, Stamp, UpMessage};
@@ -84,6 +84,12 @@ impl Checker {
         if self.broken.is_none() {
             self.broken = Some(Broken { invariant, seen });
         }
+    }
+
+    /// Copies that were ever placed.
+    #[must_use]
+    pub fn placed(&self) -> usize {
+        self.placements.len()
     }
 
     /// The hub has a message of a device.
@@ -195,7 +201,7 @@ impl World {
             Action::Create(_) if !runs => self.check.fail("only what the newest saved assignment wants is begun", seen()),
             Action::Create(_) if running.is_some() => self.check.fail("what runs is adopted", seen()),
             Action::Stop(..) | Action::Remove(..)
-                if runs && is_true_to_newest && !is_leased && running.is_some() =>
+                if runs && is_true_to_newest && !is_leased && running.is_some_and(|one| !is_unhealthy(one)) =>
             {
                 self.check.fail("what is to run is not stopped", seen());
             }
@@ -374,4 +380,9 @@ impl World {
     pub fn hub_moment(&self) -> Moment {
         self.hub.clock(self.now)
     }
+}
+
+/// What does not become healthy is started anew.
+fn is_unhealthy(container: &Container) -> bool {
+    container.state == ContainerState::Running { health: Health::Unhealthy }
 }

@@ -1,6 +1,6 @@
 //! One run: a fleet settles, has trouble, is left alone, and must then run exactly what is wanted.
 
-use outrigger_planner::Policy;
+use outrigger_planner::{Policy, Rebalance};
 
 use super::check::Broken;
 use super::hub::Hub;
@@ -14,6 +14,9 @@ use super::world::{Event, Setup, World};
 const SETTLES_WITHIN: Time = 480_000;
 /// It counts as settled when it has been for so long.
 const SETTLED_FOR: u32 = 5;
+/// Nothing is moved back any more when nothing was for so long; and how often that may be waited for.
+const CALM: Time = 75_000;
+const CALMS_WITHIN: u32 = 12;
 /// How long a settled fleet is watched.
 const WATCHED: Time = 20_000;
 
@@ -67,7 +70,12 @@ fn world_size(seed: u64) -> usize {
 fn make(setup: Setup, profile: Profile) -> World {
     let mut rng = Rng::new(setup.seed).fork(78);
     let devices = profile.devices(&mut rng);
-    let hub = Hub::new(Policy::default(), rng.chance(500));
+    let mut policy = Policy::default();
+    if profile == Profile::Quiet {
+        // Moving back is no fault, and would hide one.
+        policy.rebalance = Rebalance::Never;
+    }
+    let hub = Hub::new(policy, rng.chance(500));
     let (link, manners) = (profile.link(&mut rng), profile.manners(&mut rng));
     let mut world = World::new(setup, devices, hub, &link, &manners);
     if !world.hub.is_embedded {
@@ -131,8 +139,7 @@ fn wait_until_settled(world: &mut World, invariant: &'static str) {
 /// A settled fleet has nothing to say but its heartbeats, and stays as it is.
 fn watch(world: &mut World) {
     world.check.is_idle = true;
-    let calm = world.now + 25_000;
-    world.run_until(calm);
+    calm_down(world);
     for device in &mut world.devices {
         device.duty.sent = [0; 5];
         device.duty.steps = 0;
@@ -148,6 +155,19 @@ fn watch(world: &mut World) {
         world.check.fail("a settled fleet stays as it is", reason);
     }
     check_rates(world);
+}
+
+/// Work is moved back to devices that have stayed for a while, one copy at a time; that must come to an end.
+fn calm_down(world: &mut World) {
+    for _ in 0..CALMS_WITHIN {
+        let placed = world.check.placed();
+        let next = world.now + CALM;
+        world.run_until(next);
+        if world.check.broken.is_some() || world.check.placed() == placed {
+            return;
+        }
+    }
+    world.check.fail("work is moved back and then stays", format!("{} copies were placed", world.check.placed()));
 }
 
 fn check_rates(world: &mut World) {
