@@ -11,11 +11,11 @@ use outrigger_protocol::{
 };
 
 use super::action::{Action, ImageKey};
-use super::lease::Term;
+use super::hold::{Hold, grace_of, hold_of, is_leased};
 use super::observed::{ImageTrack, Link, Observed, Presence};
 use super::track::Track;
 use super::wanted::{Wanted, WantedReplica};
-use crate::engine::{Container, ContainerState, LossLabel, NewContainer};
+use crate::engine::{Container, ContainerState, NewContainer};
 
 /// Containers made or started at a time. More only makes each slower, and a board with an SD card unusable.
 pub const MAX_STARTS: usize = 8;
@@ -30,11 +30,6 @@ pub const UNSEEN_FOR: Duration = Duration::from_secs(2);
 /// A container whose healthcheck has failed for so long is restarted. Short enough to heal, long enough for the hub to
 /// see it and end a roll-out.
 pub const UNHEALTHY_FOR: Duration = Duration::from_secs(5);
-/// A running copy that becomes exclusive is held so long without a renewal: the hub has only just spoken, and answers the
-/// next report. It is no longer than any hub takes to count a device as lost.
-const FIRST_LEASE: Duration = Duration::from_secs(3);
-/// Time to end for a container whose specification is not known any more. Docker's own.
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// What bounds the decisions besides what is wanted and what is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,85 +78,6 @@ pub fn converge(wanted: &Wanted, observed: &Observed, bounds: &Bounds, now: Mome
         }
     }
     pass.actions
-}
-
-/// The lease of this replica now; none where it needs none. `Some(None)`: it needs one and has none.
-fn term(one: &WantedReplica, bounds: &Bounds) -> Option<Option<Term>> {
-    match one.loss {
-        LossPolicy::Exclusive { lease } => {
-            Some(bounds.renewed_at.map(|renewed_at| Term::new(renewed_at, lease, one.spec.stop_grace)))
-        }
-        LossPolicy::Available | LossPolicy::Wait => None,
-    }
-}
-
-/// Whether this replica may be started now, as far as its lease is concerned.
-#[must_use]
-pub fn is_leased(one: &WantedReplica, bounds: &Bounds, now: Moment) -> bool {
-    match term(one, bounds) {
-        None => true,
-        Some(None) => false,
-        Some(Some(term)) => now < term.start_until,
-    }
-}
-
-/// When the lease of this replica asks for an action.
-#[must_use]
-pub fn lease_due(one: &WantedReplica, bounds: &Bounds) -> Option<Moment> {
-    term(one, bounds).flatten().map(|term| term.stop_at)
-}
-
-/// What holds a running container on this device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hold {
-    /// Nothing: it runs until it is not wanted.
-    Free,
-    /// A lease.
-    Until(Term),
-    /// It needs a lease, and none is known.
-    Over,
-}
-
-/// What holds a running container here. One that is not wanted any more is held as its last assignment had it.
-fn hold_of(container: &Container, wanted: &Wanted, observed: &Observed, bounds: &Bounds) -> Hold {
-    let track = observed.tracks.get(&container.placement);
-    let loss = wanted.replicas.get(&container.placement).map(|one| one.loss).or(track.and_then(|track| track.loss));
-    let lease = match loss {
-        Some(LossPolicy::Available | LossPolicy::Wait) => return Hold::Free,
-        Some(LossPolicy::Exclusive { lease }) => lease,
-        None if container.loss == LossLabel::Exclusive => return Hold::Over,
-        None => return Hold::Free,
-    };
-    let since = track.and_then(|track| track.exclusive_since);
-    let grace = wished_grace(container, wanted, observed);
-    match (bounds.renewed_at, since) {
-        (Some(renewed_at), None) => Hold::Until(Term::new(renewed_at, lease, grace)),
-        (Some(renewed_at), Some(since)) if renewed_at >= since => Hold::Until(Term::new(renewed_at, lease, grace)),
-        (_, Some(since)) => Hold::Until(Term::new(since, lease.min(FIRST_LEASE), grace)),
-        (None, None) => Hold::Over,
-    }
-}
-
-fn wished_grace(container: &Container, wanted: &Wanted, observed: &Observed) -> Duration {
-    let track = observed.tracks.get(&container.placement);
-    let wanted = wanted.replicas.get(&container.placement).map(|one| one.spec.stop_grace);
-    wanted.or(track.and_then(|track| track.grace)).unwrap_or(DEFAULT_GRACE)
-}
-
-/// Exclusive containers that run: the first process of each, and the moment from which the engine has failed to end it.
-/// An engine that hangs or is gone must not keep a second copy alive.
-#[must_use]
-pub fn overdue(wanted: &Wanted, observed: &Observed, bounds: &Bounds) -> Vec<(PlacementId, u32, Moment)> {
-    let running = observed.containers.values().filter(|container| container.state.is_running());
-    let due = running.filter_map(|container| {
-        let at = match hold_of(container, wanted, observed, bounds) {
-            Hold::Free => return None,
-            Hold::Until(term) => term.kill_at + term.end.since(term.kill_at) / 2,
-            Hold::Over => Moment::ZERO,
-        };
-        Some((container.placement, container.pid?, at))
-    });
-    due.collect()
 }
 
 /// One look at everything; collects actions while it counts what is under way.
@@ -232,22 +148,16 @@ impl<'a> Pass<'a> {
                 Hold::Free => continue,
                 Hold::Until(term) if self.now < term.stop_at => continue,
                 Hold::Until(_) | Hold::Over => {
-                    let stop = Action::Stop(placement, container.id.clone(), self.grace_of(container));
+                    let stop = self.stop_of(container);
                     self.act(stop);
                 }
             }
         }
     }
 
-    /// The time that a container has to end by itself, if it is stopped now.
-    fn grace_of(&self, container: &Container) -> Duration {
-        let wished = wished_grace(container, self.wanted, self.observed);
-        match hold_of(container, self.wanted, self.observed, self.bounds) {
-            Hold::Free => wished,
-            Hold::Until(term) => term.grace(self.now, wished),
-            // The hub may have started another already.
-            Hold::Over => Duration::ZERO,
-        }
+    fn stop_of(&self, container: &Container) -> Action {
+        let grace = grace_of(container, self.wanted, self.observed, self.bounds, self.now);
+        Action::Stop(container.placement, container.id.clone(), grace)
     }
 
     /// Stops and removes what is not to run here.
@@ -267,7 +177,7 @@ impl<'a> Pass<'a> {
             }
             self.stops += 1;
             if container.state.is_running() {
-                let stop = Action::Stop(placement, container.id.clone(), self.grace_of(container));
+                let stop = self.stop_of(container);
                 self.act(stop);
             } else {
                 self.act(Action::Remove(placement, container.id.clone()));
@@ -433,7 +343,7 @@ impl<'a> Pass<'a> {
                 continue;
             }
             if let Some(&container) = self.containers.get(&placement).filter(|container| container.state.is_running()) {
-                let stop = Action::Stop(placement, container.id.clone(), self.grace_of(container));
+                let stop = self.stop_of(container);
                 self.act(stop);
             }
         }

@@ -6,6 +6,7 @@
 mod action;
 mod converge;
 mod heartbeat;
+mod hold;
 mod lease;
 mod message;
 mod observed;
@@ -115,7 +116,7 @@ impl Core {
             Held::Unreadable => core.remark(Remark::Unreadable),
             Held::Assignment(assignment) => {
                 core.highest_epoch = assignment.stamp.epoch;
-                core.adopt(&assignment, Authority::Assignment);
+                core.adopt(&assignment, Authority::Assignment, Moment::ZERO);
             }
         }
         core
@@ -165,9 +166,9 @@ impl Core {
             [track.retry_at, track.stop_retry_at, unseen, unhealthy]
         });
         let images = self.observed.images.values().map(|image| image.retry_at);
-        let leases = self.wanted.replicas.values().filter_map(|one| converge::lease_due(one, &self.bounds));
-        let from = [self.bounds.starts_from];
-        let next = tracks.chain(images).chain(leases).chain(from).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
+        let lease = hold::lease_due(&self.wanted, &self.observed, &self.bounds, now);
+        let others = [self.bounds.starts_from, lease];
+        let next = tracks.chain(images).chain(others).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
         let save = self.unsaved.as_ref().map_or(Moment::NEVER, |unsaved| unsaved.retry_at);
         next.min(self.heartbeat.due_at()).min(self.tell_at).min(save)
     }
@@ -188,10 +189,7 @@ impl Core {
     /// engine, which has then failed to do so.
     #[must_use]
     pub fn overdue(&self) -> Vec<(PlacementId, u32, Moment)> {
-        if !self.wanted.has_exclusive() && self.bounds.authority != Authority::Nobody {
-            return Vec::new();
-        }
-        converge::overdue(&self.wanted, &self.observed, &self.bounds)
+        hold::overdue(&self.wanted, &self.observed, &self.bounds)
     }
 
     /// What somebody may want to read, since the last time.
@@ -343,17 +341,17 @@ impl Core {
         let Some(assignment) = self.saving.take_if(|saving| saving.stamp == stamp) else { return };
         self.bounds.starts_from = Moment::ZERO;
         match result {
-            Ok(()) => self.adopt(&assignment, Authority::Assignment),
+            Ok(()) => self.adopt(&assignment, Authority::Assignment, now),
             Err(reason) => {
                 self.remark(Remark::Unsaved(stamp, reason.clone()));
-                self.adopt(&assignment, Authority::Unsaved);
+                self.adopt(&assignment, Authority::Unsaved, now);
                 self.unsaved = Some(Unsaved { assignment, reason, retry_at: now + SAVE_AGAIN });
             }
         }
     }
 
     /// Works towards this assignment from now on.
-    fn adopt(&mut self, assignment: &Assignment, authority: Authority) {
+    fn adopt(&mut self, assignment: &Assignment, authority: Authority, now: Moment) {
         let (wanted, skipped) = Wanted::of(assignment);
         for placement in skipped {
             self.remark(Remark::Skipped(placement));
@@ -362,7 +360,7 @@ impl Core {
         self.held = Some(wanted.stamp);
         self.wanted = wanted;
         self.bounds.authority = authority;
-        self.observed.forget_all_but(&self.wanted);
+        self.observed.forget_all_but(&self.wanted, now);
     }
 
     fn lease(&mut self, lease: Lease) {

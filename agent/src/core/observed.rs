@@ -121,7 +121,7 @@ impl Observed {
     }
 
     /// The assignment has changed: what belongs to nothing is forgotten.
-    pub fn forget_all_but(&mut self, wanted: &Wanted) {
+    pub fn forget_all_but(&mut self, wanted: &Wanted, now: Moment) {
         // Nobody may ever try again what found the disk full; what is tried will say so anew.
         self.full = None;
         let images = wanted.images();
@@ -131,6 +131,11 @@ impl Observed {
         }
         let kept: BTreeSet<PlacementId> = self.containers.values().map(|container| container.placement).collect();
         self.tracks.retain(|placement, _| wanted.replicas.contains_key(placement) || kept.contains(placement));
+        for (placement, one) in &wanted.replicas {
+            if let Some(track) = self.tracks.get_mut(placement) {
+                track.assigned(now, one.spec.stop_grace, one.loss);
+            }
+        }
     }
 
     /// The engine has said something.
@@ -164,7 +169,7 @@ impl Observed {
         let is_first = !self.containers.contains_key(&container.id) && !self.tracks.contains_key(&placement);
         let track = self.tracks.entry(placement).or_default();
         if let Some(one) = wanted.replicas.get(&placement) {
-            (track.grace, track.loss) = (Some(one.spec.stop_grace), Some(one.loss));
+            track.assigned(now, one.spec.stop_grace, one.loss);
         }
         match container.state {
             ContainerState::Running { health } => {

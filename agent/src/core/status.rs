@@ -8,7 +8,8 @@ use outrigger_protocol::{
 };
 
 use super::action::Action;
-use super::converge::{Authority, Bounds, is_leased};
+use super::converge::{Authority, Bounds};
+use super::hold::is_leased;
 use super::observed::{Link, Observed, Presence};
 use super::track::{Over, Track};
 use super::wanted::{Wanted, WantedReplica};
@@ -212,6 +213,10 @@ fn phase_of(
     if let Some(Action::Stop(..) | Action::Remove(..)) = action
         && container.is_some_and(|container| container.state.is_running())
     {
+        return Phase::Stopping;
+    }
+    // The engine says that it has stopped; its word about the container is still to come.
+    if track.unseen.is_some() && (track.is_stopped_by_us || track.was_unhealthy) {
         return Phase::Stopping;
     }
     if let Some(ContainerState::Running { health }) = container.map(|container| container.state) {

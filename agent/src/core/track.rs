@@ -42,6 +42,8 @@ pub struct Track {
     pub grace: Option<Duration>,
     /// What happens to it when the hub is not heard, from the last assignment that had it.
     pub loss: Option<LossPolicy>,
+    /// When an assignment made it exclusive while it ran: the first renewal is still to come.
+    pub exclusive_since: Option<Moment>,
     /// Stopping or removing it has failed and is not tried again before this.
     pub stop_retry_at: Moment,
     /// A container of which the engine's own word is missing: when we started or stopped it, and which.
@@ -58,6 +60,16 @@ pub enum Over {
 }
 
 impl Track {
+    /// An assignment says what is to become of it.
+    pub fn assigned(&mut self, now: Moment, grace: Duration, loss: LossPolicy) {
+        let is_exclusive = matches!(loss, LossPolicy::Exclusive { .. });
+        let was_free = matches!(self.loss, Some(LossPolicy::Available | LossPolicy::Wait));
+        if is_exclusive && was_free && self.up_since.is_some() {
+            self.exclusive_since = Some(now);
+        }
+        (self.grace, self.loss) = (Some(grace), Some(loss));
+    }
+
     /// It is started again.
     pub fn begin(&mut self) {
         self.restarts = self.restarts.saturating_add(1);
@@ -87,6 +99,7 @@ impl Track {
         let ran = self.up_since.take().map_or(Duration::ZERO, |since| now.since(since));
         self.unseen = None;
         self.unhealthy_since = None;
+        self.exclusive_since = None;
         // What was stopped for its health has failed, whatever its code.
         let over = if self.was_unhealthy { None } else { verdict(policy.condition, &cause) };
         self.last_exit = Some(cause);

@@ -115,3 +115,29 @@ fn an_engine_that_cannot_be_asked_does_not_keep_an_exclusive_copy_alive() {
     assert_eq!((placement.0, *pid), (1, 4711));
     assert!(*at < last_answer + Duration::from_secs(10));
 }
+
+#[test]
+fn a_running_copy_that_becomes_exclusive_goes_on_if_the_hub_answers_and_ends_if_not() {
+    for answers in [true, false] {
+        let mut device = Device::settled(&[one(1, spec())]);
+        device.hub_answers = answers;
+        device.hear(DownMessage::Want(assignment(2, &[(one(1, spec()).0, spec(), EXCLUSIVE)])));
+        device.run(SECOND * 30);
+        let (running, stops) = if answers { (vec![1], 0) } else { (vec![], 1) };
+        assert_eq!((device.running(), device.engine.stops), (running, stops));
+    }
+}
+
+#[test]
+fn an_end_is_never_told_as_running_on_its_way() {
+    let mut device = Device::settled(&[]);
+    device.hub_answers = true;
+    device.hear(DownMessage::Want(assignment(2, &[(one(1, spec()).0, spec(), EXCLUSIVE)])));
+    device.run(SECOND * 5);
+    device.hub_answers = false;
+    let before = device.told.len();
+    device.run(SECOND * 20);
+    let phases: Vec<Phase> =
+        device.told.iter().skip(before).map(|status| status.replicas.first().unwrap().phase.clone()).collect();
+    assert_eq!(phases, [Phase::Stopping, Phase::LeaseOver]);
+}
