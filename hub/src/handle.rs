@@ -12,6 +12,7 @@ use outrigger_protocol::{
     AnswerBody, Ask, DeviceName, DownMessage, LogChunk, LogsRequest, Moment, PlacementId, RequestId, StackSpec, WINDOW,
 };
 use thiserror::Error;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::broker::{Answers, Counters, Open, Outgoing, Totals};
@@ -38,10 +39,11 @@ pub struct HubHandle {
     pub(crate) addresses: Addresses,
 }
 
-/// How many sorts of processors the fleet has.
-fn archs(core: &HubCore) -> usize {
-    let archs = core.fleet().devices().filter_map(|device| Some(device.facts?.arch));
-    archs.collect::<BTreeSet<_>>().len()
+/// Whether there is more than one sort of processors in the fleet.
+fn is_mixed(core: &HubCore) -> bool {
+    let mut archs = core.fleet().devices().filter_map(|device| Some(device.facts?.arch));
+    let first = archs.next();
+    archs.any(|arch| Some(arch) != first)
 }
 
 /// Where a hub listens, with the ports as bound.
@@ -114,38 +116,51 @@ impl HubHandle {
         self.wish_as_is(wish).await
     }
 
-    /// Learns for which platforms the images of a stack exist. Where all devices are alike nothing waits for it.
+    /// Learns for which platforms the images of a stack exist, in a fleet of different processors. Where all are alike it
+    /// would change nothing but the words of a failed pull, and cost ten megabytes of certificates and a registry's
+    /// patience.
     async fn learn_platforms(&self, stack: &StackSpec) -> Result<(), Stopping> {
-        let images: BTreeSet<_> = stack.services.iter().map(|service| service.container.image.clone()).collect();
-        let unknown: Vec<_> = images.into_iter().filter(|image| !self.registry.knows(image)).collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let is_mixed = self.view(|core, _| archs(core) > 1).await?;
-        let learning = tokio::spawn(self.clone().learn(unknown, is_mixed));
-        if is_mixed {
-            // Each has its own limit of time. A panic in there is logged, and no reason not to go on.
-            let _ = learning.await;
+        let images = stack.services.iter().map(|service| service.container.image.clone()).collect();
+        if self.view(|core, _| is_mixed(core)).await? {
+            // In a task, so that it goes on if who asked goes away. A panic in there is logged, and no reason not to go on.
+            let _ = tokio::spawn(self.clone().learn(images)).await;
         }
         Ok(())
     }
 
-    async fn learn(self, images: Vec<String>, is_mixed: bool) {
-        for (image, platforms) in self.registry.platforms(images).await {
+    async fn learn(self, images: BTreeSet<String>) {
+        let unknown = images.into_iter().filter(|image| !self.registry.knows(image)).collect();
+        for (image, platforms) in self.registry.platforms(unknown).await {
             let told = match platforms {
                 Ok(platforms) => self.wish_as_is(Wish::ImagePlatforms { image, platforms }).await,
-                Err(error) if is_mixed => {
+                Err(error) => {
                     let remark = Remark::image_unknown(&image, &error.to_string());
                     self.control.send(Control::Remark(remark)).await.map_err(|_| Stopping.into())
-                }
-                Err(error) => {
-                    // All devices are alike: it runs on all or on none, and its pull will tell.
-                    tracing::debug!(image, %error, "the platforms of an image are not known");
-                    Ok(())
                 }
             };
             if let Err(error) = told {
                 tracing::debug!(%error, "what a registry said was not taken");
+            }
+        }
+    }
+
+    /// Learns about all images once the fleet has different processors: until then nobody asked. Ends with the hub.
+    pub(crate) async fn learn_when_mixed(self) {
+        let mut events = self.events.subscribe();
+        loop {
+            match events.recv().await {
+                Ok(event) if event.kind != "device_joined" => continue,
+                Ok(_) | Err(RecvError::Lagged(_)) => (),
+                Err(RecvError::Closed) => return,
+            }
+            let unknown = |core: &HubCore, _| {
+                let services = core.fleet().services().filter(|service| service.spec.platforms.is_none());
+                is_mixed(core).then(|| services.map(|service| service.spec.container.image.clone()).collect())
+            };
+            match self.view(unknown).await {
+                Ok(Some(images)) => self.clone().learn(images).await,
+                Ok(None) => (),
+                Err(Stopping) => return,
             }
         }
     }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::broker::{self, Answers, Embedded, External, Inbox};
@@ -58,6 +58,7 @@ pub struct Running {
     http: JoinHandle<()>,
     stop_http: oneshot::Sender<()>,
     _link: Link,
+    _helpers: JoinSet<()>,
 }
 
 /// Held for as long as devices are to be heard.
@@ -126,10 +127,12 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
     let (stop, stopped) = oneshot::channel();
     let shell = Shell::new(core, events, histories, outgoing, writer);
     let control = tokio::spawn(shell.run(happenings, questions, written, stopped));
+    let mut helpers = JoinSet::new();
+    helpers.spawn(handle.clone().learn_when_mixed());
     let (stop_http, http_stopped) = oneshot::channel::<()>();
     let ended = async move { drop(http_stopped.await) };
     let http = tokio::spawn(serve_http(listener, handle.clone(), config.http_names, ended));
-    Ok(Running { handle, stop, control, http, stop_http, _link: link })
+    Ok(Running { handle, stop, control, http, stop_http, _link: link, _helpers: helpers })
 }
 
 impl Running {

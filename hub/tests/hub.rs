@@ -259,6 +259,20 @@ async fn where_devices_differ_a_copy_goes_where_its_image_exists() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_that_becomes_mixed_learns_where_its_images_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start(config(folder.path())).await.unwrap();
+    let mut amd = Device::join(&hub, "amd", 10, 1).await;
+    eventually(&hub, "it is up", is_up).await;
+    let Wish::Apply { mut stack, .. } = stack(1) else { panic!() };
+    stack.services[0].container.image = format!("{}/web:1", arm_registry().await);
+    hub.handle().wish(Wish::Apply { stack, applied_unix_ms: None }).await.unwrap();
+    assert_eq!(amd.wanted(1).await.replicas.len(), 1, "where all are alike nobody is asked");
+    let mut pi = Device::join_as(&hub, "pi", 1, 1, Arch::Arm64).await;
+    assert_eq!(pi.wanted(1).await.replicas.len(), 1, "it goes where its image exists");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_machine_cannot_take_a_name_while_the_first_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let hub = start(config(folder.path())).await.unwrap();
