@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 
 use crate::broker::Totals;
 
-/// Sort of what [`text`] gives.
+/// Sort of what [`text()`] gives.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One look at everything that is measured.
