@@ -51,6 +51,10 @@ pub(crate) struct Device {
     pub engine: Option<EngineState>,
     pub engine_away_at: Option<Moment>,
     pub held: Option<Stamp>,
+    /// That it holds an assignment of a later hub has been told on this connection.
+    pub is_refusal_told: bool,
+    /// The assignment by which its last status tells what its engine runs; none: no status of this connection has.
+    pub told_under: Option<Stamp>,
     pub bumped_at: Moment,
     pub lease_at: Option<Moment>,
     pub load: Option<Load>,
@@ -103,6 +107,8 @@ impl Device {
             engine: None,
             engine_away_at: None,
             held: None,
+            is_refusal_told: false,
+            told_under: None,
             bumped_at: now,
             // A hub that has just started does not know what leases it gave: as late as possible is safe.
             lease_at: Some(now),

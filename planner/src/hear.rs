@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Bye, ByeReason, DeviceName, Generation, Hello, Lease, Moment, Report, SessionNumber, Stamp, Status,
+    Bye, ByeReason, DeviceName, EngineState, Generation, Hello, Lease, Moment, Report, SessionNumber, Stamp, Status,
 };
 
 use crate::device::{Device, Hints};
@@ -50,6 +50,9 @@ const RETIRED: usize = 8;
 const ASK_PAUSE: Duration = Duration::from_secs(1);
 /// A device that holds an old assignment is sent the present one again after this.
 const RESEND: Duration = Duration::from_secs(5);
+
+/// Messages that waited while the hub was away have all been taken so long after it can hear again.
+const WAITED: Duration = Duration::from_secs(1);
 
 impl Reply {
     fn ignored() -> Self {
@@ -113,6 +116,7 @@ impl Fleet {
         }
         let Some(device) = self.devices.get_mut(ix) else { return Reply::ignored() };
         let session = (hello.boot, hello.session);
+        let silent_since = device.heard_at;
         let rebooted = device.session.is_some_and(|(boot, _)| boot != hello.boot);
         if let (true, Some((boot, _))) = (rebooted, device.session) {
             device.retired.insert(0, boot);
@@ -121,6 +125,7 @@ impl Fleet {
         if device.session != Some(session) {
             // The time between two connections says nothing about gaps within one.
             device.session = Some(session);
+            device.is_refusal_told = false;
             device.heard_at = rekey(&mut self.silent, ix, device.heard_at, now);
         }
         if device.machine != hello.machine {
@@ -133,11 +138,12 @@ impl Fleet {
         }
         device.heartbeat = Duration::from_millis(u64::from(hello.heartbeat_ms));
         device.held = hello.held;
+        device.told_under = None;
         if rebooted || device.liveness == Liveness::Lost {
             self.forget_phases(ix);
         }
         self.take_facts(ix, hello.facts);
-        self.alive(ix, now, &mut reply);
+        self.alive(ix, Some(silent_since), now, &mut reply);
         self.take_held(ix, hello.held, Duration::ZERO, now, &mut reply);
         reply
     }
@@ -247,7 +253,7 @@ impl Fleet {
                 copy.usage = Some(*usage);
             }
         }
-        self.alive(ix, now, &mut reply);
+        self.alive(ix, None, now, &mut reply);
         if reorder {
             self.rank_anew(ix);
         }
@@ -274,7 +280,11 @@ impl Fleet {
         };
         let mut reply = Reply::default();
         let held = status.held;
-        self.alive(ix, now, &mut reply);
+        if let Some(device) = self.devices.get_mut(ix) {
+            // An engine that does not answer hides what may still run.
+            device.told_under = held.filter(|_| !matches!(status.engine, EngineState::Down(_)));
+        }
+        self.alive(ix, None, now, &mut reply);
         self.take_held(ix, held, RESEND, now, &mut reply);
         self.take_status(ix, status, now, &mut reply);
         reply
@@ -309,17 +319,18 @@ impl Fleet {
         reply
     }
 
-    /// A message of its present connection has come.
-    fn alive(&mut self, ix: DeviceIx, now: Moment, reply: &mut Reply) {
+    /// A message of its present connection has come. A hello says since when there was silence: over connections.
+    fn alive(&mut self, ix: DeviceIx, silent_since: Option<Moment>, now: Moment, reply: &mut Reply) {
         let Some(device) = self.devices.get_mut(ix) else { return };
         let before = device.liveness;
-        let silent_for = now.since(device.heard_at);
+        let silent_for = now.since(silent_since.unwrap_or(device.heard_at));
         if before != Liveness::Unheard && device.session.is_some() {
-            device.gaps.learn(silent_for, now);
+            device.gaps.learn(now.since(device.heard_at), now);
         }
         device.heard_at = rekey(&mut self.silent, ix, device.heard_at, now);
         device.hints = Hints::default();
-        device.deaf_until = None;
+        // What had been waiting while the hub was away says nothing about the connection now.
+        device.deaf_until = device.deaf_until.filter(|since| now < *since + WAITED);
         device.confirmed = false;
         if before == Liveness::Up {
             return;
@@ -350,13 +361,16 @@ impl Fleet {
         let Some(device) = self.devices.get_mut(ix) else { return };
         device.held = held;
         let present = Stamp { epoch, generation: device.generation };
-        if held.is_some_and(|held| held > present) {
-            let text = format!(
-                "{} holds an assignment of a later hub than this one ({}, here {present}) and obeys nothing older",
-                device.name,
-                held.unwrap_or_default()
-            );
-            reply.notes.push(Note::of_device(NoteKind::DeviceRefused, &device.name, text));
+        if let Some(held) = held.filter(|held| *held > present) {
+            // It says so with each report; once for each connection is enough to hear.
+            if !std::mem::replace(&mut device.is_refusal_told, true) {
+                let text = format!(
+                    "{} holds an assignment of a later hub than this one ({held}, here {present}) and obeys nothing older; \
+                     restore this hub's latest backup, or stop that agent and remove its state folder",
+                    device.name
+                );
+                reply.notes.push(Note::of_device(NoteKind::DeviceRefused, &device.name, text));
+            }
         } else if held != Some(present) && now.since(device.bumped_at) >= patience {
             device.bumped_at = now;
             reply.publish = true;

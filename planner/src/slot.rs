@@ -112,7 +112,7 @@ impl<'a> Planner<'a> {
         let mut blocked = None;
         for (id, copy) in copies.iter().filter(|(_, copy)| copy.stage == Stage::Stop) {
             let Some(device) = self.fleet.devices.get(copy.device) else { continue };
-            let confirmed = copy.stopped_by.is_some_and(|by| device.held >= Some(self.fleet.stamp(by)))
+            let confirmed = copy.stopped_by.is_some_and(|by| device.told_under >= Some(self.fleet.stamp(by)))
                 && copy.seen.as_ref().is_none_or(|seen| standing::is_over(&seen.phase));
             let until = standing::lease_end(self.fleet, service, device, copy);
             match until {
