@@ -41,6 +41,9 @@ pub struct Bounds {
     /// Nothing is started before this: an agent that has just started waits a little for the hub's word, so that it does
     /// not start what runs elsewhere by now.
     pub starts_from: Moment,
+    /// Whether the hub has said on the present connection what is to run. Until then a lease keeps what runs, and starts
+    /// nothing: it may answer a device whose assignment is out of date.
+    pub is_confirmed: bool,
     /// When the report that the hub answered last was sent; none: there is no lease.
     pub renewed_at: Option<Moment>,
 }
@@ -303,31 +306,44 @@ impl<'a> Pass<'a> {
         }))
     }
 
-    /// Whether something that is still ending here holds what this copy needs: a host port, or, where it is an earlier
-    /// copy of the same replica, its data.
+    /// Whether something that is not to run here (any more) holds what this copy needs: a host port, or, where it is an
+    /// earlier copy of the same replica, its data. What is just being started counts as running.
     fn is_blocked(&self, placement: PlacementId, one: &WantedReplica) -> bool {
-        self.observed.containers.values().any(|other| {
-            let is_leaving = other.placement != placement
-                && other.state.is_running()
-                && (!self.wanted.runs(other.placement) || self.busy_stopping(other));
-            is_leaving && (has_port_of(&one.spec, other) || (other.replica == one.replica && holds_data(one)))
-        }) || (holds_data(one) && self.is_being_started_otherwise(placement, one))
+        let clashes =
+            |other: &Container| has_port_of(&one.spec, other) || (other.replica == one.replica && holds_data(one));
+        let containers = self.observed.containers.values();
+        let is_held = containers.filter(|other| other.placement != placement).any(|other| {
+            let is_leaving = !self.wanted.runs(other.placement) || self.is_being_stopped(other);
+            is_leaving && self.may_run(other) && clashes(other)
+        });
+        is_held
+            || (holds_data(one) && self.has_unknown())
+            || self.observed.under_way.values().any(|action| match action {
+                Action::Create(new) if new.placement != placement && !self.wanted.runs(new.placement) => {
+                    opens_port_of(&one.spec, &new.spec) || (new.replica == one.replica && holds_data(one))
+                }
+                _ => false,
+            })
     }
 
-    /// Whether the engine is just starting another copy of this replica, as an earlier assignment had it: it runs before
-    /// it can be stopped.
-    fn is_being_started_otherwise(&self, placement: PlacementId, one: &WantedReplica) -> bool {
-        self.observed.under_way.values().any(|action| match action {
-            Action::Create(new) => new.placement != placement && new.replica == one.replica,
-            Action::Start(other, id) => {
-                let replica = self.observed.containers.get(id).map(|container| &container.replica);
-                *other != placement && replica == Some(&one.replica)
-            }
-            _ => false,
+    /// Whether the engine has made a container that is not wanted any more, and has not told us about it yet: nobody knows
+    /// what it holds.
+    fn has_unknown(&self) -> bool {
+        self.observed.tracks.iter().any(|(placement, track)| {
+            let is_unknown = track.unseen.as_ref().is_some_and(|(_, id)| !self.observed.containers.contains_key(id));
+            is_unknown && !self.wanted.runs(*placement)
         })
     }
 
-    fn busy_stopping(&self, container: &Container) -> bool {
+    /// Whether a container runs, or may do so without our having heard of it.
+    fn may_run(&self, container: &Container) -> bool {
+        let is_being_started = |action: &Action| matches!(action, Action::Start(_, id) if *id == container.id);
+        container.state.is_running()
+            || self.track(container.placement).is_some_and(|track| track.up_since.is_some() || track.unseen.is_some())
+            || self.observed.under_way.values().any(is_being_started)
+    }
+
+    fn is_being_stopped(&self, container: &Container) -> bool {
         let is_stop = |action: &Action| matches!(action, Action::Stop(_, id, _) if *id == container.id);
         self.observed.under_way.values().any(is_stop) || self.actions.iter().any(is_stop)
     }
@@ -373,6 +389,13 @@ impl ImageTrack {
 fn has_port_of(spec: &ContainerSpec, other: &Container) -> bool {
     spec.ports.iter().any(|port| {
         other.ports.iter().any(|(_, host, protocol)| Some(*host) == port.host && *protocol == port.protocol)
+    })
+}
+
+/// Whether two specifications open the same host port.
+fn opens_port_of(spec: &ContainerSpec, other: &ContainerSpec) -> bool {
+    spec.ports.iter().any(|port| {
+        port.host.is_some() && other.ports.iter().any(|o| (o.host, o.protocol) == (port.host, port.protocol))
     })
 }
 

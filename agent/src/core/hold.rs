@@ -100,7 +100,7 @@ pub fn is_leased(one: &WantedReplica, bounds: &Bounds, now: Moment) -> bool {
         (LossPolicy::Available | LossPolicy::Wait, _) => true,
         (LossPolicy::Exclusive { .. }, None) => false,
         (LossPolicy::Exclusive { lease }, Some(renewed_at)) => {
-            now < Term::new(renewed_at, lease, one.spec.stop_grace).start_until
+            bounds.is_confirmed && now < Term::new(renewed_at, lease, one.spec.stop_grace).start_until
         }
     }
 }

@@ -87,6 +87,7 @@ impl Core {
             device: settings.device.clone(),
             authority: Authority::Nobody,
             starts_from: Moment::NEVER,
+            is_confirmed: false,
             renewed_at: None,
         };
         let mut core = Self {
@@ -262,6 +263,7 @@ impl Core {
     fn connected(&mut self, session: SessionNumber, now: Moment, effects: &mut Vec<Effect>) {
         self.session = Some(session);
         self.leases.begin(session);
+        self.bounds.is_confirmed = false;
         self.heartbeat.begin(session, now);
         self.hello(now, effects);
     }
@@ -314,7 +316,7 @@ impl Core {
             return;
         }
         if self.held == Some(stamp) {
-            self.bounds.starts_from = Moment::ZERO;
+            self.confirmed();
             return;
         }
         if saving == Some(stamp) {
@@ -323,6 +325,12 @@ impl Core {
         self.highest_epoch = stamp.epoch;
         self.save(assignment.into(), effects);
         self.heartbeat.hurry(now);
+    }
+
+    /// The hub has said what is to run, and it is held.
+    fn confirmed(&mut self) {
+        self.bounds.starts_from = Moment::ZERO;
+        self.bounds.is_confirmed = self.session.is_some();
     }
 
     fn save(&mut self, assignment: Box<Assignment>, effects: &mut Vec<Effect>) {
@@ -339,7 +347,7 @@ impl Core {
 
     fn saved(&mut self, stamp: Stamp, result: Result<(), String>, now: Moment) {
         let Some(assignment) = self.saving.take_if(|saving| saving.stamp == stamp) else { return };
-        self.bounds.starts_from = Moment::ZERO;
+        self.confirmed();
         match result {
             Ok(()) => self.adopt(&assignment, Authority::Assignment, now),
             Err(reason) => {

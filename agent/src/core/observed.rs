@@ -130,7 +130,9 @@ impl Observed {
             self.images.entry(image).or_default();
         }
         let kept: BTreeSet<PlacementId> = self.containers.values().map(|container| container.placement).collect();
-        self.tracks.retain(|placement, _| wanted.replicas.contains_key(placement) || kept.contains(placement));
+        self.tracks.retain(|placement, track| {
+            wanted.replicas.contains_key(placement) || kept.contains(placement) || track.unseen.is_some()
+        });
         for (placement, one) in &wanted.replicas {
             if let Some(track) = self.tracks.get_mut(placement) {
                 track.assigned(now, one.spec.stop_grace, one.loss);
@@ -211,8 +213,10 @@ impl Observed {
     fn vanished(&mut self, placement: PlacementId, id: &ContainerId, wanted: &Wanted, now: Moment) {
         if self.containers.contains_key(id) {
             self.gone(id, wanted, now);
-        } else {
+        } else if wanted.replicas.contains_key(&placement) {
             self.end_of(placement, wanted, now);
+        } else {
+            self.tracks.remove(&placement);
         }
     }
 

@@ -60,12 +60,6 @@ impl Wanted {
     pub fn images(&self) -> BTreeSet<ImageKey> {
         self.replicas.values().map(WantedReplica::image).collect()
     }
-
-    /// Whether it needs the hub's lease.
-    #[must_use]
-    pub fn has_exclusive(&self) -> bool {
-        self.replicas.values().any(|one| matches!(one.loss, LossPolicy::Exclusive { .. }))
-    }
 }
 
 impl WantedReplica {

@@ -84,6 +84,8 @@ pub struct Device {
     pub is_connected: bool,
     /// Whether the hub renews the lease with each report.
     pub hub_answers: bool,
+    /// The newest assignment that the hub has sent.
+    pub retained: Option<Assignment>,
     /// The hub's epoch: the highest of any assignment.
     pub hub_epoch: Epoch,
     /// When it did last.
@@ -142,6 +144,7 @@ impl Device {
             session: 0,
             is_connected: false,
             hub_answers: false,
+            retained: None,
             hub_epoch: Epoch(0),
             last_answer: Moment::ZERO,
             answer_time: Duration::from_millis(50),
@@ -168,6 +171,10 @@ impl Device {
         self.session = self.now.0;
         self.is_connected = true;
         let _ = self.step(Input::Connected(SessionNumber(self.session)));
+        // As the broker does with what is retained.
+        if let Some(newest) = self.retained.clone() {
+            self.hear(DownMessage::Want(newest));
+        }
     }
 
     pub fn disconnect(&mut self) {
@@ -209,6 +216,9 @@ impl Device {
     pub fn hear(&mut self, message: DownMessage) {
         if let DownMessage::Want(assignment) = &message {
             self.hub_epoch = self.hub_epoch.max(assignment.stamp.epoch);
+            if self.retained.as_ref().is_none_or(|retained| retained.stamp < assignment.stamp) {
+                self.retained = Some(assignment.clone());
+            }
         }
         let _ = self.step(Input::Down(message));
     }

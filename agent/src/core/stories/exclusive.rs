@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger_protocol::{DownMessage, LossPolicy, Phase};
+use outrigger_protocol::{DownMessage, LossPolicy, Phase, PlacementId};
 
 use super::SECOND;
 use crate::core::model::{Device, assignment, one, spec};
@@ -140,4 +140,35 @@ fn an_end_is_never_told_as_running_on_its_way() {
     let phases: Vec<Phase> =
         device.told.iter().skip(before).map(|status| status.replicas.first().unwrap().phase.clone()).collect();
     assert_eq!(phases, [Phase::Stopping, Phase::LeaseOver]);
+}
+
+#[test]
+fn a_lease_starts_nothing_before_the_hub_has_said_on_this_connection_what_is_to_run() {
+    let mut device = Device::new(Held::Assignment(assignment(1, &[(one(1, spec()).0, spec(), EXCLUSIVE)])));
+    device.hub_answers = true;
+    device.list();
+    device.connect();
+    device.run(SECOND * 5);
+    assert_eq!(device.running(), [0_u64; 0]);
+    device.hear(DownMessage::Want(assignment(1, &[(one(1, spec()).0, spec(), EXCLUSIVE)])));
+    device.run(SECOND * 5);
+    assert_eq!(device.running(), [1]);
+}
+
+#[test]
+fn a_copy_that_is_just_being_started_is_waited_for_when_it_is_not_wanted_any_more() {
+    let mut device = Device::settled(&[]);
+    device.hub_answers = true;
+    device.hear(DownMessage::Want(assignment(2, &[(one(1, spec()).0, spec(), EXCLUSIVE)])));
+    device.run(SECOND * 5);
+    for (generation, wait) in (3..).zip([0, 5, 10, 15, 20, 25, 30, 100]) {
+        // The copy that runs ends and is being started again, or another is being made, when the next takes its place.
+        let placement = *device.running().first().unwrap();
+        device.engine.end(placement, 1);
+        device.run(Duration::from_millis(100 + wait));
+        let next = ((PlacementId(generation), one(1, spec()).0.1), spec(), EXCLUSIVE);
+        device.hear(DownMessage::Want(assignment(generation, &[next])));
+        device.run(SECOND * 30);
+        assert_eq!((device.running(), device.engine.most_at_once), (vec![generation], 1), "after {wait} ms");
+    }
 }
