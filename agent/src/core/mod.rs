@@ -18,8 +18,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Answer, AnswerBody, Ask, Assignment, Bye, Channel, DownMessage, Epoch, Facts, Goal, Hello, Lease, LogsRequest,
-    Moment, PlacementId, RequestId, SessionNumber, Stamp, UpMessage,
+    Answer, AnswerBody, Ask, Assignment, Bye, Channel, DownMessage, Epoch, Facts, Hello, Lease, LogsRequest, Moment,
+    PlacementId, RequestId, SessionNumber, Stamp, UpMessage,
 };
 
 pub use action::{Action, ActionId, ImageKey, Outcome, Success};
@@ -455,12 +455,6 @@ impl Core {
             self.leases.report_sent(report.sequence, now);
             effects.push(Effect::Publish(UpMessage::Report(report)));
         }
-    }
-
-    /// Whether it holds a copy that is to run.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.observed.under_way.is_empty() && self.wanted.replicas.values().all(|one| one.goal == Goal::Prepare)
     }
 }
 
