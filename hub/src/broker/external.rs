@@ -28,7 +28,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Requests that may wait for the connection.
 const REQUESTS: usize = 256;
 /// Unsubscribed from as a probe: the broker must answer, whatever its access rules are, and nothing changes.
-const PROBE: &str = "or/1/+/probe";
+const PROBE: &str = "outrigger/probe";
 
 /// Which broker, and as whom.
 #[derive(Debug, Clone)]
