@@ -2,6 +2,7 @@
 //! next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use outrigger_protocol::{LossPolicy, Moment, Order, Phase, PlacementId, UpdateFailure};
 
@@ -14,6 +15,9 @@ use crate::record::Stage;
 use crate::search::{self, Avoid};
 use crate::service::{Placement, Service};
 use crate::wish::Availability;
+
+/// Room for a successor that fits nowhere is looked for so often: its old copy goes on, and nothing else calls for haste.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(10);
 
 type Copy<'a> = (PlacementId, &'a Placement);
 
@@ -202,6 +206,8 @@ impl<'a> Planner<'a> {
                     // One that fits nowhere does not hold up the others.
                     if self.prepare_one(service, *number, old) {
                         all = false;
+                    } else {
+                        self.look_again(service, None, Some(self.now + LOOK_FOR_ROOM));
                     }
                 }
                 (_, None) => (),
