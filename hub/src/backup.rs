@@ -43,7 +43,7 @@ pub enum BackupError {
 pub async fn backup(config: &Config, file: &Path) -> Result<u64, BackupError> {
     let cannot_write = |source| BackupError::File { path: file.to_owned(), source };
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(cannot_write)?;
-    let done = match Store::open(&config.state_dir) {
+    let done = match Store::open_existing(&config.state_dir) {
         Ok(mut store) => store.backup(&mut out).map_err(BackupError::from),
         Err(StoreError::InUse { .. }) => from_hub(config.http_listen, file, &mut out).await,
         Err(error) => Err(error.into()),

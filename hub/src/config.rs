@@ -212,7 +212,7 @@ impl Checks<'_> {
     fn listen(&mut self, key: &str, insecure: Option<bool>) -> Option<SocketAddr> {
         let text = self.text(key).to_owned();
         let Ok(address) = text.parse::<SocketAddr>() else {
-            self.wrong(key, &format!("{key}: `{text}` is not ADDRESS:PORT, such as 127.0.0.1:7640 or [::1]:7640"));
+            self.wrong(key, &format!("{key}: `{text}` is not ADDRESS:PORT, such as {} or [::1]:7640", default(key)));
             return None;
         };
         if !address.ip().is_loopback() && !insecure? {
@@ -249,8 +249,7 @@ impl Checks<'_> {
 
     /// The text as set, or the default.
     fn text(&self, key: &str) -> &str {
-        let default = || KEYS.iter().find(|(name, _)| *name == key).map_or("", |(_, default)| *default);
-        self.raw.text(key).unwrap_or_else(default)
+        self.raw.text(key).unwrap_or_else(|| default(key))
     }
 
     fn wrong(&mut self, key: &str, problem: &str) {
@@ -263,6 +262,10 @@ impl Checks<'_> {
             None => problem.to_owned(),
         });
     }
+}
+
+fn default(key: &str) -> &'static str {
+    KEYS.iter().find(|(name, _)| *name == key).map_or("", |(_, default)| *default)
 }
 
 /// `500ms`, `4s`, `2m`, `1h`; longer than nothing and at most a day.

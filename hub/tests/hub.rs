@@ -371,3 +371,14 @@ async fn a_running_hub_hands_out_its_backup_and_a_restored_one_has_a_higher_epoc
         .unwrap();
     assert_eq!((epoch, wanted), (Epoch(2), Some(3)));
 }
+
+#[tokio::test]
+async fn a_backup_of_no_store_is_refused_and_makes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = config(folder.path());
+    settings.state_dir = folder.path().join("elsewhere");
+    let file = folder.path().join("backup");
+    let error = backup::backup(&settings, &file).await.unwrap_err();
+    assert!(error.to_string().starts_with("there is no store at "), "{error}");
+    assert!(!file.exists() && !settings.state_dir.exists());
+}

@@ -111,6 +111,12 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// There is none, and it is not to be made.
+    #[error("there is no store at {}; `--state-dir` names its folder", path.display())]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
     /// There is a store already.
     #[error("{} exists; --force replaces it", path.display())]
     Exists {
@@ -129,6 +135,19 @@ impl Store {
         let mut store = Self { path: folder.join(FILE), database: None };
         store.database()?;
         Ok(store)
+    }
+
+    /// Opens the store in `folder`, which must be there: who wants to read one does not want an empty one.
+    ///
+    /// # Errors
+    /// If it is not there or cannot be opened, or another process has it open.
+    pub fn open_existing(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join(FILE);
+        match fs::metadata(&path) {
+            Ok(_) => Self::open(folder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing { path }),
+            Err(source) => Err(StoreError::Folder { path: folder.to_owned(), source }),
+        }
     }
 
     /// Everything that is kept.
