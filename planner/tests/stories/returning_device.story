@@ -13,3 +13,11 @@ wait 2s
 expect shop/web.2 on pi-1
 expect shop/web runs 3
 expect pi-2 up
+# How long it was away is told, also where it comes back over a new connection.
+mark
+power-cut pi-3
+wait 20s
+boot pi-3
+wait 3s
+expect pi-3 up
+expect note "pi-3 is heard again after 2"
