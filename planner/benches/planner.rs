@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use outrigger_planner::{Change, Fleet, Heard, Policy, Wish, reconcile};
 use outrigger_protocol::{
-    BootId, Bytes, CgroupVersion, ContainerSpec, DeviceName, Engine, EngineKind, Epoch, Facts, Hello, LossPolicy,
-    MemoryLimits, MilliCpu, Mode, Moment, Reservation, ServiceSpec, SessionNumber, StackSpec, UpdateConfig, VolumeMove,
+    BootId, Bytes, CgroupVersion, ConstraintKey, ContainerSpec, DeviceName, Engine, EngineKind, Epoch, Facts, Hello,
+    LossPolicy, MemoryLimits, MilliCpu, Mode, Moment, Reservation, ServiceSpec, SessionNumber, StackSpec, UpdateConfig,
+    VolumeMove,
 };
 
 const NOW: Moment = Moment(1_000_000);
@@ -24,8 +25,13 @@ fn main() {
     placements("one service", devices, 1, 100_000 / scale);
     placements("services of 100 replicas", devices, 1_000 / scale, 100);
     placements("services of 1 replica", devices, 20_000 / scale, 1);
-    lost_device("of 10 000 services of 100", devices, 10_000 / scale, 100);
-    lost_device("of 100 services on half of the devices", devices, 100 / scale.min(10), devices / 2);
+    lost_device("of 10 000 services of 100", devices, stack(10_000 / scale, 100, 1, 1 << 20));
+    lost_device("of 100 services on half of the devices", devices, stack(100 / scale.min(10), devices / 2, 1, 1 << 20));
+    let mut zoned = stack(10_000 / scale, 100, 1, 1 << 20);
+    for service in &mut zoned.services {
+        service.spread = vec![ConstraintKey::NodeLabel("zone".into())];
+    }
+    lost_device("of 10 000 services of 100, spread over zones", devices, zoned);
     million(5_000 / scale, 1_000 / scale, 1_000);
 }
 
@@ -127,9 +133,14 @@ fn placements(what: &str, devices: usize, services: usize, replicas: usize) {
     println!("{placed} placements ({what}) on {devices} devices: {took:.1?}, {rate:.0} placements/s");
 }
 
-fn lost_device(what: &str, devices: usize, services: usize, replicas: usize) {
-    let mut fleet = fleet(devices, if services < replicas { MIXED } else { EQUAL });
-    apply(&mut fleet, stack(services, replicas, 1, 1 << 20));
+fn lost_device(what: &str, devices: usize, stack: StackSpec) {
+    let mut fleet = fleet(devices, if stack.services.len() < 1000 { MIXED } else { EQUAL });
+    for number in 0..devices {
+        let value = Some(format!("zone-{}", number % 4));
+        let wish = Wish::Label { device: name(number), key: "zone".into(), value };
+        fleet.wish(wish, NOW).map(drop).expect("the device is there");
+    }
+    apply(&mut fleet, stack);
     fleet.settle(NOW);
     // The one whose number of copies is nearest to a hundred.
     let victim = fleet.devices().min_by_key(|device| device.replicas.abs_diff(100)).map(|device| device.name.clone());

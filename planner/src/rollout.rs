@@ -299,6 +299,7 @@ impl<'a> Planner<'a> {
             if !self.has_room(service, copy, Some(old)) {
                 // Others have taken what it needs beyond its predecessor's share: it is prepared anew, where there is room.
                 self.drop_copy(service, id, copy, DropCause::Changed);
+                self.step(service, RollStep::Settled(number));
                 continue;
             }
             if update.order == Order::StopFirst || service.is_exclusive() || !copy.counted {

@@ -108,6 +108,12 @@ impl<'a> Scratch<'a> {
         .collect()
     }
 
+    /// Fewest copies that share one value, of so many values that there are; of the first preference.
+    pub(crate) fn least_shared(&self, values: usize) -> u32 {
+        let first: Vec<u32> = self.spread.iter().filter(|(path, _)| path.len() == 1).map(|(_, count)| *count).collect();
+        if first.len() < values { 0 } else { first.into_iter().min().unwrap_or(0) }
+    }
+
     /// A copy of the service at hand comes to a device.
     pub(crate) fn give(&mut self, content: &Content, ix: DeviceIx) {
         self.change(ix, |using| using.add(&content.need));

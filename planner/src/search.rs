@@ -17,8 +17,8 @@ use crate::table::DeviceIx;
 /// Points for having the image already. Worth about two small copies: enough to decide between equals, not enough to
 /// crowd one device.
 pub(crate) const IMAGE: i32 = 50;
-/// Devices that have the image are looked at one by one if they are so few.
-const FEW: usize = 64;
+/// Devices that have the image are looked at one by one if they are so few. Tests have small fleets.
+const FEW: usize = if cfg!(test) { 2 } else { 64 };
 
 /// What is looked for.
 #[derive(Clone, Copy)]
@@ -66,7 +66,8 @@ pub(crate) fn best(scratch: &Scratch<'_>, query: &Query<'_>) -> Option<(DeviceIx
 
 /// The best devices for so many copies, one after another; the copies are given to the scratch as they are found.
 pub(crate) fn best_many(scratch: &mut Scratch<'_>, query: &Query<'_>, wanted: usize) -> Vec<(DeviceIx, Score)> {
-    let worth_a_heap = wanted > 4 && (wanted * 16 > scratch.fleet.index.len || !query.content.spec.spread.is_empty());
+    let needs_all = !query.content.spec.spread.is_empty() && least_spread(scratch, query.content).is_none();
+    let worth_a_heap = wanted > 4 && (wanted * 16 > scratch.fleet.index.len || needs_all);
     if worth_a_heap && query.service.avoid.is_empty() && query.home.is_none() {
         return by_heap(scratch, query, wanted);
     }
@@ -122,8 +123,11 @@ fn best_of(scratch: &Scratch<'_>, query: &Query<'_>) -> Option<DeviceIx> {
         let held = holders.into_iter().flatten().filter_map(|&ix| Some((worth(scratch, query, ix)?, ix)));
         best = held.min();
     }
-    let walk =
-        Walk { least_copies: least_copies(scratch, query), bonus: if few { 0 } else { i64::from(IMAGE) * POINT } };
+    let walk = Walk {
+        least_copies: least_copies(scratch, query),
+        least_spread: least_spread(scratch, query.content),
+        bonus: if few { 0 } else { i64::from(IMAGE) * POINT },
+    };
     let shapes = scratch.fleet.index.shapes.keys().filter(|shape| may_run(scratch, query, shape));
     let (covered, open): (Vec<&Shape>, Vec<&Shape>) =
         shapes.partition(|shape| scratch.is_covered(query.service, shape));
@@ -144,6 +148,8 @@ fn best_of(scratch: &Scratch<'_>, query: &Query<'_>) -> Option<DeviceIx> {
 struct Walk {
     /// No device has fewer copies of the service than this.
     least_copies: u32,
+    /// No device shares a value with fewer copies than this; none: that is not known.
+    least_spread: Option<u32>,
     /// Most points that a device can have more than its place in the order says.
     bonus: i64,
 }
@@ -170,8 +176,30 @@ impl Walk {
     fn is_over(&self, best: &Worth, entry: &Entry, cost: i64) -> bool {
         // Entries are in the order of lost points and rank, so none that follows can be better either.
         let least = (entry.lost + cost - self.bonus, entry.rank);
-        best.spread.is_empty() && best.copies <= self.least_copies && least > (best.lost, best.rank)
+        self.is_even(best) && best.copies <= self.least_copies && least > (best.lost, best.rank)
     }
+}
+
+impl Walk {
+    /// Whether nothing can be more even than this.
+    fn is_even(&self, best: &Worth) -> bool {
+        match (best.spread.as_slice(), self.least_spread) {
+            ([], _) => true,
+            ([one], Some(least)) => *one <= least,
+            (_, None | Some(_)) => false,
+        }
+    }
+}
+
+/// A lower bound for the copies that share a value with a device, where they are spread over one label.
+fn least_spread(scratch: &Scratch<'_>, content: &Content) -> Option<u32> {
+    let [ConstraintKey::NodeLabel(label)] = content.spec.spread.as_slice() else { return None };
+    let labelled = scratch.fleet.labelled.range((label.clone(), String::new())..);
+    let sets: Vec<usize> =
+        labelled.take_while(|((key, _), _)| key == label).map(|(_, devices)| devices.len()).collect();
+    let without = scratch.fleet.devices.len().saturating_sub(sets.iter().sum());
+    let values = sets.len() + usize::from(without > 0);
+    Some(scratch.least_shared(values))
 }
 
 /// A lower bound for the copies of the service that a device has.

@@ -188,15 +188,15 @@ impl<'a> Planner<'a> {
         if let Some(why) = wait {
             return self.wait(service, number, Some(slot), Some(why));
         }
+        let leaving = |standing: &Standing| matches!(standing, Standing::Leaving(_));
+        if service.is_exclusive() && stands.iter().any(|(_, _, standing)| leaving(standing)) {
+            return self.leave_first(service, number, slot, stands);
+        }
         if failing.is_none() && self.run_prepared(service, number, copies) {
             return self.wait(service, number, Some(slot), None);
         }
         let cause =
             stands.iter().rev().find_map(|(_, copy, standing)| self.cause(copy, standing)).unwrap_or(Cause::Wanted);
-        let leaving = |standing: &Standing| matches!(standing, Standing::Leaving(_));
-        if service.is_exclusive() && stands.iter().any(|(_, _, standing)| leaving(standing)) {
-            return self.leave_first(service, number, slot, stands);
-        }
         let barred: Vec<DeviceIx> = copies.iter().map(|(_, copy)| copy.device).collect();
         let avoid = if failing.is_some() { Avoid::Strictly } else { Avoid::IfPossible };
         let placed = self.place_or_wait(service, number, Some(slot), cause, &barred, avoid);

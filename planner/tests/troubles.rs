@@ -37,6 +37,7 @@ enum Event {
     Fault(usize, usize, u8),
     Heal,
     Confirm,
+    Slow(usize, u64),
 }
 
 /// The services that stacks are made of.
@@ -77,6 +78,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (on(), availability).prop_map(|(on, availability)| Event::Availability(on, availability)),
         1 => (on(), any::<bool>()).prop_map(|(on, present)| Event::Label(on, present)),
         1 => (on(), 0..NAMES.len(), 0..4_u8).prop_map(|(on, name, kind)| Event::Fault(on, name, kind)),
+        1 => (on(), 0..30_u64).prop_map(|(on, tenths)| Event::Slow(on, tenths)),
         1 => Just(Event::Heal),
         1 => Just(Event::Confirm),
     ]
@@ -171,6 +173,7 @@ impl Campaign {
             }
             Event::Heal => self.world.agents.values_mut().for_each(|agent| agent.faults.clear()),
             Event::Confirm => self.confirm(),
+            Event::Slow(on, tenths) => self.agent(on).delay = Duration::from_millis(tenths * 100),
         }
     }
 
@@ -224,6 +227,7 @@ impl Campaign {
             let agent = self.agent(number);
             agent.engine = EngineState::Up;
             agent.faults.clear();
+            agent.delay = Duration::ZERO;
             if !agent.powered {
                 agent.power_on();
             }

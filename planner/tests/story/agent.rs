@@ -26,6 +26,9 @@ pub struct Agent {
     pub load: Load,
     pub pull_time: Duration,
     pub start_time: Duration,
+    /// How long what is published takes to reach it.
+    pub delay: Duration,
+    inbox: Vec<(Moment, Assignment)>,
     /// Containers of these services (or with this image) fail so.
     pub faults: BTreeMap<String, Fault>,
     pub held: Option<Assignment>,
@@ -82,6 +85,8 @@ impl Agent {
             load: Load::default(),
             pull_time: Duration::ZERO,
             start_time: Duration::from_millis(300),
+            delay: Duration::ZERO,
+            inbox: vec![],
             faults: BTreeMap::new(),
             held: None,
             containers: BTreeMap::new(),
@@ -106,6 +111,7 @@ impl Agent {
 
     pub fn power_off(&mut self) {
         self.powered = false;
+        self.inbox.clear();
         self.containers.clear();
         self.lease_from = None;
     }
@@ -129,8 +135,21 @@ impl Agent {
         Heard::Bye(Bye { session: SessionNumber(self.session), reason })
     }
 
+    /// An assignment is on its way to it.
+    pub fn send(&mut self, assignment: Assignment, now: Moment) {
+        self.inbox.push((now + self.delay, assignment));
+        self.receive(now);
+    }
+
+    fn receive(&mut self, now: Moment) {
+        let (due, later) = std::mem::take(&mut self.inbox).into_iter().partition(|(at, _)| *at <= now);
+        self.inbox = later;
+        let due: Vec<(Moment, Assignment)> = due;
+        due.into_iter().for_each(|(_, assignment)| self.obey(assignment));
+    }
+
     /// Takes an assignment; what it says is done as soon as the engine answers.
-    pub fn obey(&mut self, assignment: Assignment) {
+    fn obey(&mut self, assignment: Assignment) {
         if self.held.as_ref().is_none_or(|held| held.stamp <= assignment.stamp) {
             self.held = Some(assignment);
         }
@@ -174,6 +193,7 @@ impl Agent {
         if !self.powered {
             return (0, 0);
         }
+        self.receive(now);
         if self.engine != EngineState::Up {
             return (0, self.end_leases(now));
         }

@@ -131,7 +131,7 @@ impl World {
     fn publish(&mut self, name: &DeviceName) {
         let Some(assignment) = self.fleet.assignment(name) else { return };
         if let Some(agent) = self.agents.get_mut(name).filter(|agent| agent.is_connected()) {
-            agent.obey(assignment);
+            agent.send(assignment, self.now);
         }
     }
 

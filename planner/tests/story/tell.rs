@@ -213,6 +213,7 @@ impl Teller {
             ["load", device, rest @ ..] => self.load(device, rest),
             ["pulls", device, "take", span] => self.agent(device).pull_time = time(span),
             ["starts", device, "take", span] => self.agent(device).start_time = time(span),
+            ["hears", device, "after", span] => self.agent(device).delay = time(span),
             ["fault", what, kind, rest @ ..] => self.fault(what, kind, rest),
             ["heal", what] => {
                 for agent in self.world.agents.values_mut() {
