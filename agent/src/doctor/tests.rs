@@ -1,3 +1,5 @@
+//! Every finding, and what makes it.
+
 use std::path::PathBuf;
 
 use outrigger_protocol::{Arch, CgroupVersion, EngineKind, MemoryLimits, Throttling};

@@ -1,3 +1,5 @@
+//! Every field of a specification reaches the engine.
+
 use std::sync::Arc;
 use std::time::Duration;
 
