@@ -1,3 +1,5 @@
+//! What engines answered, recorded, and what is read from it.
+
 use super::*;
 
 /// As Docker 20.10 answers, less what is not read.
