@@ -169,7 +169,20 @@ fn stage(replica: &Replica) -> (Tone, String) {
     let place = replica.copy.as_ref().map(|copy| format!(" on {}", copy.device)).unwrap_or_default();
     let detail = words::detail(replica);
     let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
-    (tone, format!("{word}{place}{fate}{detail}"))
+    let (tone, successor) = match successor(replica) {
+        Some((worse, text)) => (worse, format!("; new copy {text}")),
+        None => (tone, String::new()),
+    };
+    (tone, format!("{word}{place}{fate}{detail}{successor}"))
+}
+
+/// Why the copy that is to replace a running one does not come: an image that cannot be pulled, say. The running one
+/// looks well as long as it is there.
+fn successor(replica: &Replica) -> Option<(Tone, String)> {
+    let new = replica.others.iter().find(|other| other.image.is_some() && other.detail.is_some())?;
+    let (tone, word) = words::replica_state(new.state);
+    let detail = new.detail.as_deref().filter(|_| !replica.up_to_date)?;
+    Some((tone, format!("{word} on {}: {detail}", new.device)))
 }
 
 /// Where progress is shown.
@@ -306,6 +319,17 @@ mod tests {
             Update { state: UpdateState::Paused, done: 0, total: 1, reason: Some("web.1 is unhealthy".into()) };
         let stuck = Verdict::Stuck { service: "shop/web".into(), reason: "web.1 is unhealthy".into() };
         assert_eq!(verdict(&view), stuck);
+    }
+
+    #[test]
+    fn what_keeps_the_new_copy_from_coming_is_told_while_the_old_one_runs() {
+        let mut running = samples::replica("shop/web.1", ReplicaState::Running, "pi-1");
+        running.up_to_date = false;
+        let mut new = samples::copy("pi-1", ReplicaState::BackOff);
+        new.detail = Some("cannot pull `web:9`".into());
+        running.others = vec![new];
+        let expected = "running on pi-1, to be replaced; new copy back-off on pi-1: cannot pull `web:9`";
+        assert_eq!(stage(&running), (Tone::Bad, expected.to_owned()));
     }
 
     #[test]
