@@ -96,7 +96,7 @@ pub enum StoreError {
         source: Box<redb::Error>,
     },
     /// An entry that this release cannot read.
-    #[error("{}: an entry cannot be read ({what}); it may have been written by a newer release", path.display())]
+    #[error("{}: an entry cannot be read ({what}); it was written by another release, or is damaged", path.display())]
     Unreadable {
         /// In which file.
         path: PathBuf,
