@@ -5,8 +5,8 @@
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## the programs, as they ship, in target/release
-	cargo build --release --bins
+build: ## the programs, optimised as they ship, in target/programs
+	cross/programs
 
 test: ## every test, from nothing; without root it says which it leaves out
 	tests/run
