@@ -100,7 +100,7 @@ impl Fleet {
             }
             Change::Run { placement, .. } => self.carry_run(*placement),
             Change::Drop { placement, replica, device, why } => {
-                self.carry_drop(*placement, why);
+                self.carry_drop(*placement, why, now);
                 let text = format!("{replica} is taken from {device}");
                 notes.push(
                     Note::of_replica(NoteKind::ReplicaDropped, replica, text).on(device).because(why.to_string()),
@@ -175,11 +175,6 @@ impl Fleet {
             && same_device
             && (service.content.spec.update.order == Order::StopFirst || !self.fits_beside(six, &content, ix));
         let Some(service) = self.services.get_mut(six) else { return };
-        if let Cause::Failing(_) = reason.cause {
-            let moved = &mut service.slots.entry(replica.number).or_default().moved_at;
-            moved.retain(|at| now.since(*at) < HOUR);
-            moved.push(now);
-        }
         if !service.released {
             service.released = true;
             self.unsaved.services.insert(six);
@@ -249,10 +244,15 @@ impl Fleet {
         self.dirty.slots.insert((six, number));
     }
 
-    fn carry_drop(&mut self, id: PlacementId, why: &DropCause) {
+    fn carry_drop(&mut self, id: PlacementId, why: &DropCause, now: Moment) {
         let Some(copy) = self.placements.get_mut(&id) else { return };
         let (six, number, ix, stage) = (copy.service, copy.number, copy.device, copy.stage);
         let exclusive = self.services.get(six).is_some_and(Service::is_exclusive);
+        if let (DropCause::Failing, Some(service)) = (why, self.services.get_mut(six)) {
+            let moved = &mut service.slots.entry(number).or_default().moved_at;
+            moved.retain(|at| now.since(*at) < HOUR);
+            moved.push(now);
+        }
         let sure = matches!(why, DropCause::LeaseOver | DropCause::Forgotten) || stage == Stage::Prepare;
         if exclusive && let Some(device) = self.devices.get_mut(ix) {
             // A device that still holds this copy gets no lease until it says that it holds the next assignment.

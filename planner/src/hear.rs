@@ -84,6 +84,7 @@ impl Fleet {
             let later = |at: Moment| (at + gap).min(now);
             let before = device.heard_at;
             device.heard_at = later(before);
+            device.deaf_until = device.deaf_until.map(later);
             device.hints.will_at = device.hints.will_at.map(later);
             device.hints.bye = device.hints.bye.map(|(reason, at)| (reason, later(at)));
             device.engine_away_at = device.engine_away_at.map(later);

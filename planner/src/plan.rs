@@ -301,7 +301,8 @@ impl fmt::Display for Waiting {
             Self::Dependency(on) => write!(f, "waits until {on} runs"),
             Self::Device(device) => write!(f, "waits for {device}, as its policy says"),
             Self::Volume(device) => write!(f, "stays on {device}, where its local volume is"),
-            Self::Lease(device, until) => write!(f, "may still run on {device}, whose lease ends at {until}"),
+            // The moment is one of the hub's clock, which tells a reader nothing.
+            Self::Lease(device, _) => write!(f, "may still run on {device} until its lease has run out"),
             Self::NoOther(device) => write!(f, "should leave {device}, and no other device can take it"),
             Self::SafeMode => f.write_str("too many devices fell silent at once, so nothing moves"),
             Self::Failing(why) => write!(f, "keeps failing: {why}"),

@@ -188,7 +188,7 @@ impl<'a> Planner<'a> {
         if let Some(why) = wait {
             return self.wait(service, number, Some(slot), Some(why));
         }
-        let leaving = |standing: &Standing| matches!(standing, Standing::Leaving(_));
+        let leaving = |standing: &Standing| matches!(standing, Standing::Leaving(_) | Standing::Failing(_));
         if service.is_exclusive() && stands.iter().any(|(_, _, standing)| leaving(standing)) {
             return self.leave_first(service, number, slot, stands);
         }
@@ -263,14 +263,20 @@ impl<'a> Planner<'a> {
     /// An exclusive copy must have stopped before it is started elsewhere; it is stopped only if there is an elsewhere.
     fn leave_first(&mut self, service: &'a Service, number: u32, slot: &Slot, stands: &[Copy<'a>]) {
         let barred: Vec<DeviceIx> = stands.iter().map(|(_, copy, _)| copy.device).collect();
-        let query = self.query(service, &service.content, &barred, None, Avoid::IfPossible);
+        let fails = stands.iter().any(|(_, _, standing)| matches!(standing, Standing::Failing(_)));
+        let avoid = if fails { Avoid::Strictly } else { Avoid::IfPossible };
+        let query = self.query(service, &service.content, &barred, None, avoid);
         let elsewhere = search::best(&self.scratch, &query).is_some();
         for (id, copy, standing) in stands {
-            let Standing::Leaving(cause) = standing else { continue };
-            if elsewhere {
-                self.drop_copy(service, *id, copy, left(cause));
-            } else if let Some(device) = self.fleet.devices.get(copy.device) {
-                self.wait(service, number, Some(slot), Some(Waiting::NoOther(device.name.clone())));
+            match standing {
+                Standing::Leaving(cause) if elsewhere => self.drop_copy(service, *id, copy, left(cause)),
+                Standing::Failing(_) if elsewhere => self.drop_failing(service, *id, copy),
+                Standing::Leaving(_) | Standing::Failing(_) => {
+                    if let Some(device) = self.fleet.devices.get(copy.device) {
+                        self.wait(service, number, Some(slot), Some(Waiting::NoOther(device.name.clone())));
+                    }
+                }
+                Standing::Good(_) | Standing::Hopeful(_) | Standing::Gone(_) | Standing::Outdated => (),
             }
         }
     }

@@ -135,6 +135,12 @@ impl Agent {
         Heard::Bye(Bye { session: SessionNumber(self.session), reason })
     }
 
+    /// What another machine with its name would say.
+    pub fn impostor(&self) -> Heard {
+        let hello = self.hello(Moment(0));
+        Heard::Hello(Hello { machine: self.machine + 1_000_000, boot: BootId(self.boot + 1_000_000), ..hello })
+    }
+
     /// An assignment is on its way to it.
     pub fn send(&mut self, assignment: Assignment, now: Moment) {
         self.inbox.push((now + self.delay, assignment));

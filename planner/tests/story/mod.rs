@@ -7,8 +7,11 @@ pub mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use outrigger_planner::{Committed, Fleet, Heard, Key, Note, Policy, Record, Reply, Value, Wish};
-use outrigger_protocol::{DeviceName, Epoch, LossPolicy, Moment, PlacementId, ReplicaName};
+use outrigger_planner::{
+    Committed, CopyView, Fleet, Heard, Key, Liveness, Note, NoteKind, Policy, Record, Reply, RollState, Stage, Value,
+    Wish,
+};
+use outrigger_protocol::{DeviceName, Epoch, LossPolicy, Mode, Moment, Phase, PlacementId, ReplicaName, ServiceRef};
 
 use agent::Agent;
 
@@ -117,7 +120,11 @@ impl World {
     }
 
     fn plan(&mut self) {
+        let before = self.good();
         let (Committed { devices, records, notes }, look_at) = self.fleet.settle(self.now);
+        if !notes.iter().any(|note| note.kind == NoteKind::DeviceLost) {
+            self.check_availability(&before);
+        }
         self.save(records);
         self.notes.extend(notes);
         self.look_at = look_at;
@@ -125,6 +132,34 @@ impl World {
         assert_eq!(again, Committed::default(), "planning twice at {} changed something", self.now);
         for name in devices {
             self.publish(&name);
+        }
+    }
+
+    /// Replicas of which a copy does its work, as far as the hub knows.
+    fn good(&self) -> BTreeMap<ServiceRef, BTreeSet<u32>> {
+        let works = |copy: &CopyView<'_>| {
+            let runs = copy.seen.is_some_and(|seen| matches!(seen.phase, Phase::Running | Phase::Completed));
+            runs && copy.stage == Stage::Run && !matches!(copy.liveness, Liveness::Unheard | Liveness::Lost)
+        };
+        let numbers = |service: &ServiceRef| {
+            let good = self.fleet.replicas(service).filter(|replica| replica.copies.iter().any(works));
+            good.map(|replica| replica.name.number).collect()
+        };
+        self.fleet.services().map(|service| (service.name.clone(), numbers(service.name))).collect()
+    }
+
+    /// No plan takes away what does its work, beyond what a roll may; losses are not the plan's fault.
+    fn check_availability(&self, before: &BTreeMap<ServiceRef, BTreeSet<u32>>) {
+        let after = self.good();
+        for service in self.fleet.services().filter(|service| service.spec.loss == LossPolicy::Available) {
+            let Mode::Replicated(wanted) = service.spec.mode else { continue };
+            let count = |good: &BTreeMap<ServiceRef, BTreeSet<u32>>| {
+                good.get(service.name).map_or(0, |numbers| numbers.range(..=wanted).count())
+            };
+            let rolls = service.roll.state != RollState::Done;
+            let may = if rolls { service.spec.update.parallelism as usize } else { 0 };
+            let (had, now) = (count(before), count(&after));
+            assert!(now + may >= had, "{} had {had} and was cut to {now} at {}", service.name, self.now);
         }
     }
 

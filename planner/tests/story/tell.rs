@@ -192,6 +192,10 @@ impl Teller {
                 let message = Heard::Bye(Bye { session, reason: ByeReason::Lost });
                 self.world.hear(&name(device), message);
             }
+            ["impostor", device] => {
+                let message = self.agent(device).impostor();
+                self.world.hear(&name(device), message);
+            }
             ["bye", device, reason] => {
                 let reason = match *reason {
                     "restart" => ByeReason::Restart,
