@@ -46,6 +46,8 @@ pub struct Reply {
 
 /// Boots that a device is known to have left. A message that claims one of them is late.
 const RETIRED: usize = 8;
+/// Reports of a connection after which a device is asked for the status that should have come with its hello.
+const PATIENCE: u32 = 2;
 /// A device is not asked who it is more often than this.
 const ASK_PAUSE: Duration = Duration::from_secs(1);
 /// A device that holds an old assignment is sent the present one again after this.
@@ -127,6 +129,8 @@ impl Fleet {
             // The time between two connections says nothing about gaps within one.
             device.session = Some(session);
             device.is_refusal_told = false;
+            device.told_under = None;
+            device.has_told = false;
             device.heard_at = rekey(&mut self.silent, ix, device.heard_at, now);
         }
         if device.machine != hello.machine {
@@ -139,7 +143,6 @@ impl Fleet {
         }
         device.heartbeat = Duration::from_millis(u64::from(hello.heartbeat_ms));
         device.held = hello.held;
-        device.told_under = None;
         if rebooted || device.liveness == Liveness::Lost {
             self.forget_phases(ix);
         }
@@ -255,6 +258,7 @@ impl Fleet {
             }
         }
         self.alive(ix, None, now, &mut reply);
+        reply.ask_hello = self.misses_status(ix, report, now);
         if reorder {
             self.rank_anew(ix);
         }
@@ -262,6 +266,18 @@ impl Fleet {
         let held = self.devices.get(ix).and_then(|device| device.held);
         self.take_held(ix, held, RESEND, now, &mut reply);
         reply
+    }
+
+    /// Whether the status that follows a hello has not come: it was lost, or came before the hello and was not understood.
+    fn misses_status(&mut self, ix: DeviceIx, report: &Report, now: Moment) -> bool {
+        let Some(device) = self.devices.get_mut(ix) else { return false };
+        let misses = !device.has_told
+            && report.sequence >= PATIENCE
+            && device.asked_at.is_none_or(|at| now.since(at) >= ASK_PAUSE);
+        if misses {
+            device.asked_at = Some(now);
+        }
+        misses
     }
 
     /// A lease is renewed only for a device that holds nothing exclusive that it must not.
@@ -283,6 +299,7 @@ impl Fleet {
         let held = status.held;
         if let Some(device) = self.devices.get_mut(ix) {
             // An engine that does not answer hides what may still run.
+            device.has_told = true;
             device.told_under = held.filter(|_| !matches!(status.engine, EngineState::Down(_)));
         }
         self.alive(ix, None, now, &mut reply);

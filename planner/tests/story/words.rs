@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use outrigger_protocol::{
     AttachedDevice, Bytes, CgroupVersion, Constraint, ConstraintKey, ContainerSpec, DeviceKind, DeviceMapping, Engine,
-    EngineKind, Facts, GenericResource, LossPolicy, MemoryLimits, MilliCpu, Mode, Mount, MountKind, Order,
+    EngineKind, Facts, GenericResource, GpuRequest, LossPolicy, MemoryLimits, MilliCpu, Mode, Mount, MountKind, Order,
     PortProtocol, PublishedPort, Reservation, ServiceName, ServiceSpec, UpdateConfig, UpdateFailure, VolumeMove,
 };
 
@@ -157,6 +157,11 @@ pub fn service(name: &str, words: &[String]) -> ServiceSpec {
             "device" => {
                 let host = value().to_owned();
                 spec.container.devices.push(DeviceMapping { container: host.clone(), host, permissions: "rwm".into() });
+            }
+            "gpus" => {
+                let count = Some(value().parse().unwrap());
+                let request = GpuRequest { driver: None, count, ids: vec![], capabilities: vec!["gpu".into()] };
+                spec.container.gpus.push(request);
             }
             "port" => spec.container.ports.push(port(value())),
             "volume" => {
