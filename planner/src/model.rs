@@ -174,8 +174,12 @@ fn spec(number: usize, wanted: &Wanted) -> ServiceSpec {
 }
 
 fn fleet_of(boards: &[Board], services: &[Wanted]) -> Fleet {
+    fleet_in_order(boards.iter().enumerate(), services)
+}
+
+fn fleet_in_order<'a>(boards: impl Iterator<Item = (usize, &'a Board)>, services: &[Wanted]) -> Fleet {
     let mut fleet = Fleet::new(Policy::default(), Epoch(1));
-    for (number, board) in boards.iter().enumerate() {
+    for (number, board) in boards {
         join(&mut fleet, number, board);
     }
     let services = services.iter().enumerate().map(|(number, wanted)| spec(number, wanted)).collect();
@@ -232,6 +236,23 @@ proptest! {
         at_once.turn_to(service);
         let found = search::best_many(&mut at_once, &query, more);
         prop_assert_eq!(found.into_iter().map(|(ix, _)| ix).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_order_in_which_devices_came_decides_nothing(
+        boards in prop::collection::vec(board(), 1..20),
+        services in prop::collection::vec(wanted(), 1..6),
+        first in 0..20_usize,
+    ) {
+        let forwards = fleet_of(&boards, &services);
+        let mut order: Vec<(usize, &Board)> = boards.iter().enumerate().collect();
+        order.reverse();
+        order.rotate_left(first % boards.len());
+        let otherwise = fleet_in_order(order.into_iter(), &services);
+        for view in forwards.devices() {
+            let there = otherwise.assignment(view.name);
+            prop_assert_eq!(forwards.assignment(view.name).map(|a| a.replicas), there.map(|a| a.replicas));
+        }
     }
 
     #[test]
