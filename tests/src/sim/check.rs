@@ -6,7 +6,7 @@ use outrigger_agent::core::Action;
 use outrigger_agent::engine::{Container, ContainerId, ContainerState, Health};
 use outrigger_hub::core::Remark;
 use outrigger_planner::{Cause, Key, Liveness, PlacementRecord, Record, Stage, Value};
-use outrigger_protocol::{Assignment, ByeReason, DeviceName, DownMessage, Goal, LossPolicy, Moment, PlacementId, ReplicaName, Stamp, UpMessage};
+use outrigger_protocol::{Assignment, ByeReason, DeviceName, DownMessage, Goal, LossPolicy, Moment, PlacementId, ReplicaName, Report, SessionNumber, Stamp, Status, UpMessage};
 
 use super::device::Device;
 use super::engine::is_exclusive;
@@ -46,6 +46,7 @@ pub struct Checker {
     pub hub_ticks: u64,
     pub(super) heard_at: Vec<Option<Time>>,
     pub(super) bye_at: Vec<Option<Time>>,
+    sessions: Vec<Option<SessionNumber>>,
     hub_started: Time,
     hub_resumed: Time,
     lost_before: BTreeSet<DeviceName>,
@@ -68,6 +69,7 @@ impl Checker {
             hub_ticks: 0,
             heard_at: vec![None; devices],
             bye_at: vec![None; devices],
+            sessions: vec![None; devices],
             hub_started: 0,
             hub_resumed: 0,
             lost_before: BTreeSet::new(),
@@ -100,9 +102,17 @@ impl Checker {
                     self.bye_at[device] = Some(now);
                 }
             }
-            UpMessage::Hello(_) | UpMessage::Report(_) | UpMessage::Status(_) | UpMessage::Answer(_) => {
+            UpMessage::Hello(hello) => {
+                self.sessions[device] = Some(hello.session);
                 self.heard_at[device] = Some(now);
             }
+            // Of a connection that has not introduced itself nobody can say whether it is the present one.
+            UpMessage::Report(Report { session, .. }) | UpMessage::Status(Status { session, .. }) => {
+                if self.sessions[device] == Some(*session) {
+                    self.heard_at[device] = Some(now);
+                }
+            }
+            UpMessage::Answer(_) => (),
         }
     }
 
@@ -110,6 +120,7 @@ impl Checker {
     pub fn hub_started(&mut self, now: Time, lost: BTreeSet<DeviceName>) {
         self.hub_started = now;
         self.lost_before = lost;
+        self.sessions.fill(None);
         self.heard_at.fill(None);
         self.bye_at.fill(None);
     }
@@ -189,7 +200,10 @@ impl World {
     pub fn check_action(&mut self, device: usize, action: &Action) {
         let one = &mut self.devices[device];
         let Some(placement) = action.placement() else { return };
-        let newest = one.duty.newest.as_ref();
+        // What has just become durable is not worked towards before the core was told.
+        let held = one.agent.as_ref().and_then(|agent| agent.core.held());
+        let saved = [one.duty.newest.as_ref(), one.duty.earlier.as_ref()];
+        let newest = saved.into_iter().flatten().find(|want| Some(want.stamp) == held).or(one.duty.newest.as_ref());
         let assigned = newest.and_then(|want| want.replicas.iter().find(|copy| copy.placement == placement));
         let runs = assigned.is_some_and(|copy| copy.goal == Goal::Run);
         let is_true_to_newest =

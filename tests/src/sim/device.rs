@@ -60,6 +60,8 @@ pub struct Device {
     pub session: SessionNumber,
     /// Reports sent on this connection, newest last: sequence and true time.
     pub sent_sequence: u32,
+    /// When its agent was killed last.
+    pub killed_at: Time,
     /// What the checker knows of its obedience.
     pub duty: Duty,
 }
@@ -120,6 +122,7 @@ impl Device {
             attempts: 0,
             session: SessionNumber(0),
             sent_sequence: 0,
+            killed_at: 0,
             duty: Duty::default(),
             name,
         }

@@ -107,7 +107,7 @@ impl World {
 
     /// A fault begins.
     pub fn begin(&mut self, fault: Fault) {
-        if self.check.is_healing {
+        if self.check.is_healing || self.is_too_much(&fault) {
             return;
         }
         self.trace.count(&[41, self.now]);
@@ -154,6 +154,13 @@ impl World {
             Fault::Restored => self.restore_backup(),
         }
         self.ongoing.push(fault);
+    }
+
+    /// An agent that is killed again before it is back is lost by right: a quiet run is not about that.
+    fn is_too_much(&mut self, fault: &Fault) -> bool {
+        let (Fault::AgentKilled(device, _) | Fault::AgentRestarts(device, _)) = fault else { return false };
+        let before = std::mem::replace(&mut self.devices[*device].killed_at, self.now);
+        self.check.is_still && before > 0 && self.now < before + 20_000
     }
 
     /// A fault ends.
@@ -213,6 +220,9 @@ impl World {
         for fault in std::mem::take(&mut self.ongoing) {
             self.undo(&fault);
             self.check.fault_ends(&fault, self.now);
+        }
+        for device in &mut self.devices {
+            device.link.loss = 0;
         }
         self.hub.crash_in = None;
     }

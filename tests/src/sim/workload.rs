@@ -1,6 +1,6 @@
 //! The operator: wishes, sent until they are answered, and what is wanted because of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use outrigger_hub::core::WishError;
@@ -24,6 +24,8 @@ pub struct Operator {
     pub at_backup: Wanted,
     /// Wishes without an answer, by number.
     pub open: BTreeMap<u64, Wish>,
+    /// Wishes that a hub had when it ended.
+    pub doubtful: BTreeSet<u64>,
     /// Whether more wishes come.
     pub is_busy: bool,
     profile: Option<Profile>,
@@ -134,6 +136,7 @@ impl World {
     pub fn resend_wishes(&mut self) {
         let open: Vec<(u64, Wish)> = self.operator.open.iter().map(|(number, wish)| (*number, wish.clone())).collect();
         for (number, wish) in open {
+            self.operator.doubtful.insert(number);
             self.after(500, Event::Wish(number, Box::new(wish)));
         }
     }
@@ -152,6 +155,10 @@ impl World {
                 }
             }
             Err(WishError::TooMany) => self.after(1000, Event::Wish(number, Box::new(wish))),
+            // What was under way when the hub crashed may have been granted: only another answer says so.
+            Err(WishError::ReadOnly(_)) if self.operator.doubtful.contains(&number) => {
+                self.after(1000, Event::Wish(number, Box::new(wish)));
+            }
             Err(WishError::ReadOnly(_)) => {
                 // The operator has been told no, and leaves it at that: nothing may come of it.
                 self.operator.open.remove(&number);
@@ -260,8 +267,10 @@ impl World {
         let chance = &mut self.chance.operator;
         // Every second content is one that was there before: going back to it is a change as well.
         let image = format!("{stack}-s{number}:{}", if chance.chance(300) { number } else { content });
-        let loss = draw_loss(profile, chance);
-        let is_exclusive = matches!(loss, LossPolicy::Exclusive { .. });
+        // What must never run twice is so from the begin: of a copy that was told otherwise, on a device that cannot be
+        // reached, nobody can say when it ends.
+        let is_exclusive = profile.has_exclusive() && Rng::new(number).fork(u64::from(stack.as_bytes()[1])).chance(600);
+        let loss = draw_loss(is_exclusive, chance);
         let is_global = !is_exclusive && chance.chance(120);
         let most = if is_exclusive { 2 } else { 4 };
         let mode = if is_global {
@@ -298,9 +307,9 @@ impl World {
     }
 }
 
-fn draw_loss(profile: Profile, chance: &mut Rng) -> LossPolicy {
+fn draw_loss(is_exclusive: bool, chance: &mut Rng) -> LossPolicy {
     match chance.below(10) {
-        0..=4 if profile.has_exclusive() => LossPolicy::Exclusive { lease: Duration::from_millis(chance.range(5_000, 15_000)) },
+        _ if is_exclusive => LossPolicy::Exclusive { lease: Duration::from_millis(chance.range(5_000, 15_000)) },
         9 => LossPolicy::Wait,
         _ => LossPolicy::Available,
     }
