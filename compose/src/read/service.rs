@@ -19,8 +19,11 @@ pub(crate) fn read(at: &At<'_>, world: &World) -> Option<ServiceSpec> {
         at.report_key(crate::Severity::Error, error.to_string());
     }
     let mut fields = Fields::of(at)?;
-    // They have been looked at already: the stack leaves such services out, `extends` is resolved.
-    fields.take("profiles");
+    // They have been looked at already: the stack leaves services with profiles out, `extends` is resolved. What is no
+    // list of profiles is told here.
+    if let Some(at) = fields.take("profiles") {
+        at.items();
+    }
     fields.take("extends");
     let mut container = ContainerSpec { stop_grace: STOP_GRACE, ..ContainerSpec::default() };
     image::read(&mut fields, &mut container);
