@@ -13,7 +13,9 @@ use outrigger_protocol::{
     Bye, ByeReason, Channel, DeviceName, DownMessage, SessionNumber, Topic, UpMessage, decode_down, encode_up,
 };
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Filter, LastWill, Packet, Publish, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnectProperties, ConnectReturnCode, Filter, LastWill, Packet, Publish, SubscribeReasonCode,
+};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use rumqttc::{NetworkOptions, Outgoing};
 use thiserror::Error;
@@ -192,6 +194,11 @@ enum Ended {
 enum LinkError {
     #[error("the name cannot be resolved: {0}")]
     Resolve(std::io::Error),
+    #[error(
+        "not let in: another machine is connected under the name {0}, or the broker wants a login. Give one of the two \
+         another name (`--name`); if its disk is a copy, remove the agent's state folder there"
+    )]
+    NotLetIn(DeviceName),
     #[error("{0}")]
     Mqtt(#[from] Box<ConnectionError>),
     #[error("the broker refuses our subscriptions: {0:?}")]
@@ -254,6 +261,9 @@ async fn serve(
     match connection.poll().await {
         Ok(Event::Incoming(Packet::ConnAck(_))) => (),
         Ok(_) => return Ended::Failed(LinkError::Stuck),
+        Err(ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized)) => {
+            return Ended::Failed(LinkError::NotLetIn(target.device.clone()));
+        }
         Err(error) => return Ended::Failed(Box::new(error).into()),
     }
     // Before the hello, on the same connection: so the broker has our subscriptions before the hub can answer.
