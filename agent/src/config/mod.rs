@@ -8,7 +8,7 @@ use std::time::Duration;
 use outrigger_protocol::{DeviceName, GenericResource};
 use thiserror::Error;
 
-pub use raw::Raw;
+pub use raw::{KEYS, Raw};
 
 /// Where the file is if nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/outrigger/agent.toml";

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Placed, Problem};
 
 /// Keys of the file.
-const KEYS: [&str; 9] =
+pub const KEYS: [&str; 9] =
     ["name", "hub", "scope", "state_dir", "engine", "engine_socket", "heartbeat", "labels", "generic"];
 /// How like a known key an unknown one must be for us to think that it was meant.
 const ALIKE: f64 = 0.7;
