@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use outrigger_protocol::{ExitCause, Moment, PlacementId, RestartPolicy};
+use outrigger_protocol::{ExitCause, Moment, PlacementId, ReplicaName, RestartPolicy};
 
 use super::action::{Action, ActionId, ImageKey, Outcome, Success};
 use super::track::{Track, pause};
@@ -95,10 +95,29 @@ impl Observed {
         self.under_way.values().filter_map(Action::placement).collect()
     }
 
+    /// Copies that the engine is just starting, or has started without having said so itself: whatever is wanted by now,
+    /// they run in a moment.
+    pub fn starting(&self) -> impl Iterator<Item = (PlacementId, &ReplicaName)> {
+        let under_way = self.under_way.values().filter_map(|action| match action {
+            Action::Create(new) => Some((new.placement, &new.replica)),
+            Action::Start(placement, id) => Some((*placement, &self.containers.get(id)?.replica)),
+            Action::Check(_) | Action::Pull(_) | Action::Stop(..) | Action::Remove(..) | Action::Inspect(..) => None,
+        });
+        let unseen = self.tracks.iter().filter_map(|(placement, track)| {
+            let (_, id) = track.unseen.as_ref().filter(|_| track.up_since.is_some())?;
+            let container = self.containers.get(id).map(|container| &container.replica);
+            Some((*placement, container.or(track.replica.as_ref())?))
+        });
+        under_way.chain(unseen)
+    }
+
     /// An action begins.
     pub fn issue(&mut self, id: ActionId, action: Action, wanted: &Wanted, now: Moment) {
         if let Some(placement) = action.placement() {
             let track = self.tracks.entry(placement).or_default();
+            if let Action::Create(new) = &action {
+                track.replica = Some(new.replica.clone());
+            }
             match &action {
                 Action::Start(..) => track.begin(),
                 Action::Create(_) if track.last_exit.is_some() => track.begin(),

@@ -159,6 +159,16 @@ fn told_of(sources: &Sources<'_>, now: Moment) -> Vec<Told> {
             all.push(told(*placement, container.replica.clone(), phase, Some(container), track_of(placement), None));
         }
     }
+    // What is about to run has not ended, whatever its container says: the hub must not start another yet.
+    for (placement, replica) in sources.observed.starting() {
+        if sources.wanted.replicas.contains_key(&placement) {
+            continue;
+        }
+        match all.iter_mut().find(|told| told.placement == placement) {
+            Some(told) => told.phase = Phase::Stopping,
+            None => all.push(told(placement, replica.clone(), Phase::Stopping, None, track_of(&placement), None)),
+        }
+    }
     all
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger_protocol::{ExitCause, LossPolicy, Moment, RestartCondition, RestartPolicy};
+use outrigger_protocol::{ExitCause, LossPolicy, Moment, ReplicaName, RestartCondition, RestartPolicy};
 
 use crate::engine::ContainerId;
 
@@ -46,6 +46,8 @@ pub struct Track {
     pub exclusive_since: Option<Moment>,
     /// Stopping or removing it has failed and is not tried again before this.
     pub stop_retry_at: Moment,
+    /// Its name, where a container was made for it here.
+    pub replica: Option<ReplicaName>,
     /// A container of which the engine's own word is missing: when we started or stopped it, and which.
     pub unseen: Option<(Moment, ContainerId)>,
 }
