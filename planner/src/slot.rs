@@ -192,15 +192,19 @@ impl<'a> Planner<'a> {
         if service.is_exclusive() && stands.iter().any(|(_, _, standing)| leaving(standing)) {
             return self.leave_first(service, number, slot, stands);
         }
-        if failing.is_none() && self.run_prepared(service, number, copies) {
-            return self.wait(service, number, Some(slot), None);
+        let placed = if failing.is_none() && self.run_prepared(service, number, copies) {
+            self.wait(service, number, Some(slot), None);
+            true
+        } else {
+            let cause = stands.iter().rev().find_map(|(_, copy, standing)| self.cause(copy, standing));
+            let barred: Vec<DeviceIx> = copies.iter().map(|(_, copy)| copy.device).collect();
+            let avoid = if failing.is_some() { Avoid::Strictly } else { Avoid::IfPossible };
+            self.place_or_wait(service, number, Some(slot), cause.unwrap_or(Cause::Wanted), &barred, avoid)
+        };
+        if !placed {
+            return self.keep_one(service, stands);
         }
-        let cause =
-            stands.iter().rev().find_map(|(_, copy, standing)| self.cause(copy, standing)).unwrap_or(Cause::Wanted);
-        let barred: Vec<DeviceIx> = copies.iter().map(|(_, copy)| copy.device).collect();
-        let avoid = if failing.is_some() { Avoid::Strictly } else { Avoid::IfPossible };
-        let placed = self.place_or_wait(service, number, Some(slot), cause, &barred, avoid);
-        for (id, copy, standing) in stands.iter().filter(|_| placed) {
+        for (id, copy, standing) in stands {
             match standing {
                 Standing::Failing(_) => self.drop_failing(service, *id, copy),
                 Standing::Gone(_) if service.is_exclusive() => {
@@ -209,6 +213,16 @@ impl<'a> Planner<'a> {
                 Standing::Gone(_) | Standing::Leaving(_) | Standing::Outdated => (),
                 Standing::Good(_) | Standing::Hopeful(_) => (),
             }
+        }
+    }
+
+    /// All copies should leave and none can: one of them goes on, the newest that works.
+    fn keep_one(&mut self, service: &'a Service, stands: &[Copy<'a>]) {
+        let leaving = || stands.iter().rev().filter(|(_, _, standing)| matches!(standing, Standing::Leaving(_)));
+        let works = leaving().find(|(_, copy, _)| self.fleet.is_good(copy)).or_else(|| leaving().next());
+        let Some(&(keeper, ..)) = works else { return };
+        for (id, copy, _) in leaving().filter(|(id, ..)| *id != keeper) {
+            self.drop_copy(service, *id, copy, DropCause::Superseded(keeper));
         }
     }
 
