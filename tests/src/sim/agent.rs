@@ -1,7 +1,7 @@
 //! The agents' surroundings: power, processes, engines and files, as the program around the core would have them.
 
 use outrigger_agent::core::{Action, ActionId, Core, Effect, Input, Outcome, Settings};
-use outrigger_agent::engine::EngineEvent;
+use outrigger_agent::engine::{EngineError, EngineEvent};
 use outrigger_protocol::{ByeReason, Load, Moment, Permille};
 
 use super::device::{Agent, HEARTBEAT};
@@ -125,6 +125,14 @@ impl World {
             Settings { boot: one.boot_id(), machine: one.machine, device: one.name.clone(), heartbeat: HEARTBEAT };
         let core = Core::new(settings, self.bug.facts(one.facts.clone()), one.file.read()).with_lease(one.lease);
         one.agent = Some(Agent { core, tick_at: Time::MAX });
+        let runs = one.engine.containers().any(|container| container.state.is_running());
+        let has_assignment = one.file.durable().is_some();
+        if runs {
+            self.sometimes.count("an agent adopted running containers");
+        }
+        if has_assignment && (self.hub.core.is_none() || !self.devices[device].link.is_whole()) {
+            self.sometimes.count("a device booted without the hub");
+        }
         self.check.agent_started(device, &self.devices[device]);
         self.line(|| format!("d{device}: an agent starts"));
         let wall = self.devices[device].wall(self.now);
@@ -257,7 +265,9 @@ impl World {
 
     /// A step of the engine is due.
     pub fn engine_step(&mut self, device: usize, engine: u32, life: u32, op: Op) {
-        if self.devices[device].engine.life != engine {
+        // A program lives and is checked on, whatever becomes of its engine; a call does not.
+        let is_call = !matches!(op, Op::Exit(..) | Op::Health(..));
+        if is_call && self.devices[device].engine.life != engine {
             return;
         }
         let has_agent = self.devices[device].life == life;
@@ -288,6 +298,9 @@ impl World {
 
     /// An engine's answer arrives.
     pub fn engine_answer(&mut self, device: usize, life: u32, id: ActionId, outcome: Outcome) {
+        if matches!(outcome, Err(EngineError::PullFailed { .. })) {
+            self.sometimes.count("a pull failed");
+        }
         if self.devices[device].life == life {
             self.trace.count(&[23, self.now, device as u64, id.0]);
             self.agent_input(device, Input::Done(id, outcome));

@@ -341,8 +341,9 @@ impl BugState {
 
     /// Moments that a hub believes it was awake at, while it stood still until this one.
     #[must_use]
-    pub fn resumed_at(&self, now: Moment) -> Option<Vec<Moment>> {
-        self.is(Bug::CountsPause).then(|| (1..=60).rev().map(|step| now - Duration::from_millis(step * 400)).collect())
+    pub fn resumed_at(&self, since: Moment, now: Moment) -> Option<Vec<Moment>> {
+        let moments = (1..).map(|step| since + Duration::from_millis(step * 400)).take_while(|at| *at < now);
+        self.is(Bug::CountsPause).then(|| moments.collect())
     }
 
     /// Whether what an agent is told is what it takes it for.

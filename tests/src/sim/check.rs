@@ -221,6 +221,9 @@ impl World {
             }
             _ => (),
         }
+        if runs && is_leased && matches!(action, Action::Stop(..)) && !one.link.is_whole() {
+            self.sometimes.count("a lease ran out under a partition");
+        }
         let is_stop = matches!(action, Action::Stop(..) | Action::Remove(..));
         if is_stop && self.check.is_still {
             self.check.fail("a restart of the hub, the broker or an agent stops nothing", seen());
@@ -292,6 +295,9 @@ impl World {
         let safe_mode = core.fleet().safe_mode().map(str::to_owned);
         let Cause::Lost(from) = &placement.reason.cause else { return };
         self.sometimes.count("a device was lost and its copies replaced");
+        if matches!(placement.loss, LossPolicy::Exclusive { .. }) {
+            self.sometimes.count("an exclusive copy was replaced");
+        }
         if let Some(why) = safe_mode {
             self.check.fail("nothing moves in safe mode", seen(&why));
         }
@@ -377,13 +383,14 @@ impl World {
     pub fn remarked(&mut self, remark: &Remark) {
         match remark.kind {
             "safe_mode_began" => self.sometimes.count("safe mode was entered"),
+            "roll_changed" if self.devices.iter().any(|device| !device.is_on || !device.link.is_whole()) => {
+                self.sometimes.count("a roll went on while a device was away");
+            }
             "replica_moved" => {
-                let device = remark.device.as_ref();
                 let is_failing = remark.reason.as_deref().is_some_and(|reason| reason.contains("kept failing"));
                 if is_failing || remark.message.contains("kept failing") {
                     self.sometimes.count("a copy kept failing and was placed elsewhere");
                 }
-                let _ = device;
             }
             _ => (),
         }

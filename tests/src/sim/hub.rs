@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use outrigger_hub::core::{BatchId, Effect, HubCore, Input, WishId};
-use outrigger_planner::{Key, Policy, Value, Wish};
+use outrigger_planner::{Key, Policy, Stage, Value, Wish};
 use outrigger_protocol::{Channel, DeviceName, DownMessage, Epoch, Moment, decode_up, encode_down};
 
 use super::disk::Store;
@@ -46,6 +46,8 @@ pub struct Hub {
     pub held: Vec<Event>,
     /// It stands still, and what has come meanwhile.
     pub paused: Option<Vec<Input>>,
+    /// Since when it stands still, or did last.
+    pub paused_at: Time,
     /// It crashes after so many more effects.
     pub crash_in: Option<(u32, Time)>,
     /// A backup of its store.
@@ -74,6 +76,7 @@ impl Hub {
             line_up: true,
             held: Vec::new(),
             paused: None,
+            paused_at: 0,
             crash_in: None,
             backup: None,
             awake: 0,
@@ -167,6 +170,10 @@ impl World {
             return;
         }
         self.line(|| "the hub ends".to_owned());
+        let is_moving = |value: &Value| matches!(value, Value::Placement(copy) if copy.stage != Stage::Run);
+        if self.hub.store.durable().values().any(is_moving) {
+            self.sometimes.count("the hub was restarted in the middle of a move");
+        }
         self.hub.life += 1;
         self.hub.conn = None;
         self.hub.paused = None;
@@ -229,6 +236,7 @@ impl World {
         let life = self.hub.life;
         for effect in effects {
             if !self.hub_may_go_on() {
+                self.sometimes.count("the hub crashed between two effects");
                 self.hub_dies(false);
                 let back_after = self.chance.hub.range(500, 6000);
                 self.after(back_after, Event::HubStarts);
@@ -287,10 +295,9 @@ impl World {
                 self.hub.store.begin(batch.0, records);
                 let (life, delay) = (self.hub.life, self.chance.hub.range(self.hub.write.0, self.hub.write.1));
                 if self.bug.is_saved_early() {
-                    self.after(0, Event::HubSaved(life, batch));
-                } else {
-                    self.after(delay, Event::HubSaved(life, batch));
+                    self.after(0, Event::HubTold(life, batch));
                 }
+                self.after(delay, Event::HubSaved(life, batch));
             }
             Effect::Send { device, message } => {
                 self.line(|| format!("the hub tells {device} {}", show::down(&message)));
@@ -388,7 +395,7 @@ impl World {
         match result {
             Ok(()) => {
                 self.bug.store_written(&self.hub.store);
-                self.hub_input(vec![Input::Saved(batch)]);
+                self.hub_told(life, batch);
                 self.check_store();
             }
             Err(reason) => {
@@ -398,11 +405,19 @@ impl World {
         }
     }
 
+    /// The hub is told that a batch is durable.
+    pub fn hub_told(&mut self, life: u32, batch: BatchId) {
+        if self.hub.life == life {
+            self.hub_input(vec![Input::Saved(batch)]);
+        }
+    }
+
     /// The hub stands still for so long.
     pub fn pause_hub(&mut self, for_ms: Time) {
         if self.hub.core.is_some() && self.hub.paused.is_none() {
             self.line(|| "the hub stands still".to_owned());
             self.hub.paused = Some(Vec::new());
+            self.hub.paused_at = self.now;
             let life = self.hub.life;
             self.after(for_ms, Event::HubResumes(life));
             if self.hub.is_embedded {
@@ -419,7 +434,7 @@ impl World {
         let Some(mut waiting) = self.hub.paused.take() else { return };
         self.line(|| format!("the hub goes on, {} messages waited", waiting.len()));
         self.check.hub_resumed(self.now);
-        let moment = self.bug.resumed_at(self.hub.clock(self.now));
+        let moment = self.bug.resumed_at(self.hub.clock(self.hub.paused_at), self.hub.clock(self.now));
         if let Some(early) = moment
             && let Some(core) = &mut self.hub.core
         {

@@ -70,6 +70,8 @@ pub enum Event {
     HubTick(u32, Time),
     /// The hub's store has written a batch; of that run.
     HubSaved(u32, BatchId),
+    /// The hub believes that a batch is written; of that run.
+    HubTold(u32, BatchId),
     /// The hub starts.
     HubStarts,
     /// A paused hub goes on; of that run.
@@ -228,6 +230,7 @@ impl World {
             Event::HubMisses(conn) => self.hub_misses(conn),
             Event::HubTick(life, at) => self.hub_tick(life, at),
             Event::HubSaved(life, batch) => self.hub_saved(life, batch),
+            Event::HubTold(life, batch) => self.hub_told(life, batch),
             Event::HubStarts => self.hub_starts(),
             Event::HubResumes(life) => self.hub_resumes(life),
             Event::BrokerStarts => self.broker_starts(),
