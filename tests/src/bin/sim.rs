@@ -44,7 +44,12 @@ fn one(seed: u64, wish: &Wish) -> ExitCode {
     if wish.is_traced {
         lines.iter().for_each(|line| println!("{line}"));
     }
-    println!("seed {seed:#x} ({:?}): all holds, {} s of virtual time, trace {:016x}", outcome.profile, outcome.at / 1000, outcome.hash);
+    println!(
+        "seed {seed:#x} ({:?}): all holds, {} s of virtual time, trace {:016x}",
+        outcome.profile,
+        outcome.at / 1000,
+        outcome.hash
+    );
     ExitCode::SUCCESS
 }
 
@@ -96,5 +101,8 @@ fn number(text: &str) -> Result<u64, String> {
 
 fn bug(text: &str) -> Result<Bug, String> {
     let known = || ALL_BUGS.map(|bug| format!("{bug:?}")).join(", ");
-    ALL_BUGS.into_iter().find(|bug| format!("{bug:?}") == text).ok_or_else(|| format!("`{text}` is none of {}", known()))
+    ALL_BUGS
+        .into_iter()
+        .find(|bug| format!("{bug:?}") == text)
+        .ok_or_else(|| format!("`{text}` is none of {}", known()))
 }

@@ -154,7 +154,7 @@ impl World {
             waiting.push(input);
             return;
         }
-        let Some(input) = self.bug.agent_input(one, input) else { return };
+        let input = self.bug.agent_input(input);
         let moment = self.bug.agent_clock(one, self.now);
         let Some(agent) = &mut one.agent else { return };
         let effects = agent.core.step(moment, input);
@@ -209,7 +209,7 @@ impl World {
 
     /// It goes on with what has come meanwhile.
     pub fn thaw(&mut self, device: usize, until: Time) {
-        if !self.devices[device].held_up.as_ref().is_some_and(|(at, _)| *at == until) {
+        if self.devices[device].held_up.as_ref().is_none_or(|(at, _)| *at != until) {
             return;
         }
         let waiting = self.devices[device].held_up.take().map(|(_, waiting)| waiting).unwrap_or_default();
@@ -320,13 +320,16 @@ impl World {
     pub fn sample(&mut self) {
         let quiet = self.check.is_idle;
         for device in 0..self.devices.len() {
-            let (cpu, memory) = if quiet { (100, 300) } else { (self.chance.machine.below(900), self.chance.machine.range(200, 900)) };
+            let (cpu, memory) =
+                if quiet { (100, 300) } else { (self.chance.machine.below(900), self.chance.machine.range(200, 900)) };
             let permille = |value: u64| Permille::new(u16::try_from(value).unwrap_or(1000));
             let load = Load { cpu: permille(cpu), memory: permille(memory), ..Load::default() };
             let wall = self.devices[device].wall(self.now);
             self.agent_input(device, Input::Wall(wall));
             self.agent_input(device, Input::Load(load));
         }
+        // A broker writes what it keeps now and then, and finds that again after a crash.
+        self.broker.on_disk = self.broker.retained.clone();
         self.after(10_000, Event::Sample);
     }
 }

@@ -12,8 +12,7 @@ use outrigger_agent::engine::{EngineEvent, LossLabel};
 use outrigger_hub::core::Effect as HubEffect;
 use outrigger_planner::{Key, Policy, Record};
 use outrigger_protocol::{
-    ByeReason, Bytes, Channel, DownMessage, Facts, Generation, Goal, LossPolicy, MilliCpu, Moment, PlacementId,
-    SessionNumber, Stamp, UpMessage,
+    Bytes, Channel, DownMessage, Facts, Generation, Goal, LossPolicy, MilliCpu, Moment, PlacementId, Stamp, UpMessage,
 };
 
 use super::device::Device;
@@ -29,8 +28,8 @@ pub enum Bug {
     LyingDisk,
     /// The agent does not see the containers that run when it starts.
     AdoptsNothing,
-    /// The agent counts its lease from the answer instead of from its report.
-    LeaseFromAnswer,
+    /// The clocks of devices count six seconds where ten pass.
+    SlowClock,
     /// The agent does not stop exclusive copies when their lease runs out.
     KeepsExclusive,
     /// The hub takes lost devices for dead, and does not wait for their leases.
@@ -49,8 +48,8 @@ pub enum Bug {
     WallClock,
     /// The agent tells its status again and again.
     StatusStorm,
-    /// The hub takes a will for one of the present connection.
-    LateWills,
+    /// The hub takes a broken connection for a lost device.
+    HastyWills,
     /// The hub counts the time in which it stood still as silence.
     CountsPause,
     /// The hub forgets its placements when it restarts.
@@ -70,7 +69,7 @@ pub const ALL: [Bug; 20] = [
     Bug::ObeysOlder,
     Bug::LyingDisk,
     Bug::AdoptsNothing,
-    Bug::LeaseFromAnswer,
+    Bug::SlowClock,
     Bug::KeepsExclusive,
     Bug::ForgetsLeases,
     Bug::KeepsSuperseded,
@@ -80,7 +79,7 @@ pub const ALL: [Bug; 20] = [
     Bug::WrongLabels,
     Bug::WallClock,
     Bug::StatusStorm,
-    Bug::LateWills,
+    Bug::HastyWills,
     Bug::CountsPause,
     Bug::ForgetsPlacements,
     Bug::LyingStore,
@@ -88,6 +87,34 @@ pub const ALL: [Bug; 20] = [
     Bug::ReusesStamps,
     Bug::Chance,
 ];
+
+impl Bug {
+    /// What is no longer so with it; finding it means to find one of these broken.
+    #[must_use]
+    pub fn breaks(self) -> &'static [&'static str] {
+        const RUNS: &str = "a healed fleet runs exactly what is wanted";
+        const STILL: &str = "a restart of the hub, the broker or an agent moves nothing";
+        const HEARD: &str = "no copy is moved from a device that was heard";
+        const STAMP: &str = "one stamp has one document";
+        match self {
+            Self::ObeysOlder => &["no device obeys an older assignment"],
+            Self::LyingDisk => &["what an agent has saved survives"],
+            Self::AdoptsNothing => &["what runs is adopted"],
+            Self::SlowClock | Self::KeepsExclusive | Self::ForgetsLeases => &["an exclusive replica runs once"],
+            Self::KeepsSuperseded | Self::LosesWants => &[RUNS],
+            Self::NoSafeMode => &["nothing moves while more than half of the fleet is silent"],
+            Self::Overcommits | Self::WrongLabels => &["constraints, capacity and ports hold when a copy is placed"],
+            Self::WallClock => &[STILL, HEARD],
+            Self::StatusStorm => &["a settled fleet sends its heartbeats and nothing else"],
+            Self::HastyWills => &[HEARD],
+            Self::CountsPause => &[STILL],
+            Self::ForgetsPlacements | Self::ReusesStamps => &[STAMP],
+            Self::LyingStore => &["what was granted is in the store, and nothing that was refused"],
+            Self::PublishesFirst => &["what is published was saved"],
+            Self::Chance => &[],
+        }
+    }
+}
 
 /// What no seed knows.
 static UNKNOWN: AtomicU64 = AtomicU64::new(0);
@@ -98,9 +125,7 @@ pub struct BugState {
     bug: Option<Bug>,
     forged: BTreeMap<Stamp, Stamp>,
     forgeries: u64,
-    last_report: BTreeMap<u128, u32>,
     last_status: BTreeMap<u128, UpMessage>,
-    sessions: BTreeMap<usize, SessionNumber>,
     wants: u32,
     published: u32,
     before: Option<Store>,
@@ -116,9 +141,7 @@ impl BugState {
             bug,
             forged: BTreeMap::new(),
             forgeries: 0,
-            last_report: BTreeMap::new(),
             last_status: BTreeMap::new(),
-            sessions: BTreeMap::new(),
             wants: 0,
             published: 0,
             before: None,
@@ -163,20 +186,16 @@ impl BugState {
 
     /// What an agent's core gets to hear.
     #[must_use]
-    pub fn agent_input(&mut self, device: &Device, input: Input) -> Option<Input> {
+    pub fn agent_input(&mut self, input: Input) -> Input {
         match input {
             Input::Down(DownMessage::Want(mut want)) if self.is(Bug::ObeysOlder) => {
                 let forged = Stamp { generation: Generation(1_000_000 + self.forgeries), ..want.stamp };
                 self.forgeries += 1;
                 self.forged.insert(forged, want.stamp);
                 want.stamp = forged;
-                Some(Input::Down(DownMessage::Want(want)))
+                Input::Down(DownMessage::Want(want))
             }
-            Input::Down(DownMessage::Lease(mut lease)) if self.is(Bug::LeaseFromAnswer) => {
-                lease.sequence = self.last_report.get(&device.machine).copied().unwrap_or(lease.sequence);
-                Some(Input::Down(DownMessage::Lease(lease)))
-            }
-            other => Some(other),
+            other => other,
         }
     }
 
@@ -203,28 +222,29 @@ impl BugState {
     #[must_use]
     pub fn agent_effects(&mut self, device: &Device, now: Moment, effects: Vec<Effect>) -> Vec<Effect> {
         for effect in &effects {
-            match effect {
-                Effect::Publish(UpMessage::Report(report)) => {
-                    self.last_report.insert(device.machine, report.sequence);
-                }
-                Effect::Publish(status @ UpMessage::Status(_)) if self.is(Bug::StatusStorm) => {
-                    self.last_status.insert(device.machine, status.clone());
-                }
-                _ => (),
+            if let Effect::Publish(status @ UpMessage::Status(_)) = effect
+                && self.is(Bug::StatusStorm)
+            {
+                self.last_status.insert(device.machine, status.clone());
             }
         }
         let mut kept: Vec<Effect> = effects.into_iter().filter(|effect| !self.swallows(device, effect)).collect();
         for effect in &mut kept {
-            if let Effect::Save(assignment) = effect
-                && let Some(original) = self.forged.get(&assignment.stamp)
-            {
-                assignment.stamp = *original;
+            match effect {
+                Effect::Save(assignment) => assignment.stamp = self.original(assignment.stamp),
+                Effect::Publish(UpMessage::Status(status)) => status.held = status.held.map(|held| self.original(held)),
+                Effect::Publish(UpMessage::Hello(hello)) => hello.held = hello.held.map(|held| self.original(held)),
+                _ => (),
             }
         }
-        if let Some(status) = self.last_status.get(&device.machine).filter(|_| now.0 % 3 == 0) {
+        if let Some(status) = self.last_status.get(&device.machine).filter(|_| now.0.is_multiple_of(3)) {
             kept.push(Effect::Publish(status.clone()));
         }
         kept
+    }
+
+    fn original(&self, stamp: Stamp) -> Stamp {
+        self.forged.get(&stamp).copied().unwrap_or(stamp)
     }
 
     fn swallows(&mut self, device: &Device, effect: &Effect) -> bool {
@@ -265,14 +285,19 @@ impl BugState {
         if self.is(Bug::ForgetsLeases) {
             policy.lease_margin = Duration::ZERO;
         }
+        if self.is(Bug::HastyWills) {
+            policy.lost_after_will = Duration::ZERO;
+        }
         policy
     }
 
-    /// Records as the hub's core writes them; a hub that forgets leases holds them shorter than its devices do.
+    /// What a device is told; a hub that forgets leases holds them shorter than its devices do.
     #[must_use]
     pub fn shortens_lease(&self, loss: LossPolicy) -> LossPolicy {
         match loss {
-            LossPolicy::Exclusive { lease } if self.is(Bug::ForgetsLeases) => LossPolicy::Exclusive { lease: lease * 3 },
+            LossPolicy::Exclusive { lease } if self.is(Bug::ForgetsLeases) => {
+                LossPolicy::Exclusive { lease: lease * 3 }
+            }
             other => other,
         }
     }
@@ -298,21 +323,6 @@ impl BugState {
         self.is(Bug::PublishesFirst)
     }
 
-    /// A message of a device as the hub's core gets it.
-    #[must_use]
-    pub fn at_hub(&mut self, device: usize, mut message: UpMessage) -> UpMessage {
-        match &mut message {
-            UpMessage::Hello(hello) => {
-                self.sessions.insert(device, hello.session);
-            }
-            UpMessage::Bye(bye) if self.is(Bug::LateWills) && bye.reason == ByeReason::Lost => {
-                bye.session = self.sessions.get(&device).copied().unwrap_or(bye.session);
-            }
-            UpMessage::Bye(_) | UpMessage::Report(_) | UpMessage::Status(_) | UpMessage::Answer(_) => (),
-        }
-        message
-    }
-
     /// What comes of what the hub's core wants.
     #[must_use]
     pub fn hub_effects(&mut self, mut effects: Vec<HubEffect>) -> Vec<HubEffect> {
@@ -322,7 +332,7 @@ impl BugState {
                 one.loss = self.shortens_lease(one.loss);
             }
             self.published += 1;
-            if self.is(Bug::ReusesStamps) && self.published % 5 == 0 {
+            if self.is(Bug::ReusesStamps) && self.published.is_multiple_of(5) {
                 want.replicas.retain(|one| one.goal == Goal::Prepare);
             }
         }
@@ -341,9 +351,15 @@ impl BugState {
 
     /// Moments that a hub believes it was awake at, while it stood still until this one.
     #[must_use]
-    pub fn resumed_at(&self, since: Moment, now: Moment) -> Option<Vec<Moment>> {
+    pub fn resumed_at(&self, since: Moment, now: Moment) -> Vec<Moment> {
         let moments = (1..).map(|step| since + Duration::from_millis(step * 400)).take_while(|at| *at < now);
-        self.is(Bug::CountsPause).then(|| moments.collect())
+        if self.is(Bug::CountsPause) { moments.collect() } else { vec![] }
+    }
+
+    /// Milliseconds that a device's clock counts in a thousand seconds.
+    #[must_use]
+    pub fn rate(&self, rate: u64) -> u64 {
+        if self.is(Bug::SlowClock) { 600_000 } else { rate }
     }
 
     /// Whether what an agent is told is what it takes it for.

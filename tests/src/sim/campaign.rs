@@ -74,7 +74,8 @@ pub fn report(failure: &Failure) -> String {
     for line in &failure.outcome.lines {
         let _ = writeln!(text, "  {line}");
     }
-    let _ = writeln!(text, "seed {:#x} ({:?}) broke at {} ms:", failure.seed, failure.outcome.profile, failure.outcome.at);
+    let _ =
+        writeln!(text, "seed {:#x} ({:?}) broke at {} ms:", failure.seed, failure.outcome.profile, failure.outcome.at);
     let _ = writeln!(text, "  it should be that {}", broken.invariant);
     let _ = writeln!(text, "  but {}", broken.seen);
     let _ = writeln!(text, "again: cargo run -p outrigger-tests --bin sim -- --seed {:#x} --trace", failure.seed);

@@ -6,7 +6,10 @@ use outrigger_agent::core::Action;
 use outrigger_agent::engine::{Container, ContainerId, ContainerState, Health};
 use outrigger_hub::core::Remark;
 use outrigger_planner::{Cause, Key, Liveness, PlacementRecord, Record, Stage, Value};
-use outrigger_protocol::{Assignment, ByeReason, DeviceName, DownMessage, Goal, LossPolicy, Moment, PlacementId, ReplicaName, Report, SessionNumber, Stamp, Status, UpMessage};
+use outrigger_protocol::{
+    Assignment, ByeReason, DeviceName, DownMessage, Goal, LossPolicy, PlacementId, ReplicaName, Report, SessionNumber,
+    Stamp, Status, UpMessage,
+};
 
 use super::device::Device;
 use super::engine::is_exclusive;
@@ -206,13 +209,15 @@ impl World {
         let newest = saved.into_iter().flatten().find(|want| Some(want.stamp) == held).or(one.duty.newest.as_ref());
         let assigned = newest.and_then(|want| want.replicas.iter().find(|copy| copy.placement == placement));
         let runs = assigned.is_some_and(|copy| copy.goal == Goal::Run);
-        let is_true_to_newest =
-            one.agent.as_ref().and_then(|agent| agent.core.held()) == newest.map(|want| want.stamp) && self.bug.is_faithful();
+        let is_true_to_newest = one.agent.as_ref().and_then(|agent| agent.core.held()) == newest.map(|want| want.stamp)
+            && self.bug.is_faithful();
         let running = one.engine.containers().find(|other| other.placement == placement && other.state.is_running());
         let is_leased = assigned.is_some_and(|copy| matches!(copy.loss, LossPolicy::Exclusive { .. }));
         let seen = || format!("d{device}: {}", super::show::action(action));
         match action {
-            Action::Create(_) if !runs => self.check.fail("only what the newest saved assignment wants is begun", seen()),
+            Action::Create(_) if !runs => {
+                self.check.fail("only what the newest saved assignment wants is begun", seen())
+            }
             Action::Create(_) if running.is_some() => self.check.fail("what runs is adopted", seen()),
             Action::Stop(..) | Action::Remove(..)
                 if runs && is_true_to_newest && !is_leased && running.is_some_and(|one| !is_unhealthy(one)) =>
@@ -239,10 +244,13 @@ impl World {
             let container = flip.container;
             self.trace.count(&[51, self.now, device as u64, container.placement.0, u64::from(flip.runs)]);
             self.line(|| {
-                format!("d{device} TRULY {} {}", if flip.runs { "runs" } else { "ends" }, super::engine::shown(&container.replica, &container))
+                format!(
+                    "d{device} TRULY {} {}",
+                    if flip.runs { "runs" } else { "ends" },
+                    super::engine::shown(&container.replica, &container)
+                )
             });
-            let of_kind =
-                if is_exclusive(&container) { &mut self.check.exclusive } else { &mut self.check.available };
+            let of_kind = if is_exclusive(&container) { &mut self.check.exclusive } else { &mut self.check.available };
             let alive = of_kind.entry(container.replica.clone()).or_default();
             if flip.runs {
                 alive.insert((device, container.id.clone()));
@@ -264,7 +272,9 @@ impl World {
     /// The hub has decided something and begins to save it.
     pub fn check_decision(&mut self, records: &[Record]) {
         for record in records {
-            let (Key::Placement(id), Some(Value::Placement(placement))) = (&record.key, &record.value) else { continue };
+            let (Key::Placement(id), Some(Value::Placement(placement))) = (&record.key, &record.value) else {
+                continue;
+            };
             if self.check.placements.insert(*id) {
                 self.check_new_placement(*id, placement);
             }
@@ -273,7 +283,10 @@ impl World {
 
     fn check_new_placement(&mut self, id: PlacementId, placement: &PlacementRecord) {
         if self.check.is_still {
-            let seen = format!("{}.{} on {} because {}", placement.service, placement.number, placement.device, placement.reason.cause);
+            let seen = format!(
+                "{}.{} on {} because {}",
+                placement.service, placement.number, placement.device, placement.reason.cause
+            );
             self.check.fail("a restart of the hub, the broker or an agent moves nothing", seen);
         }
         let Some(core) = &self.hub.core else { return };
@@ -394,12 +407,6 @@ impl World {
             }
             _ => (),
         }
-    }
-
-    /// The hub's own clock, for lines of a trace.
-    #[must_use]
-    pub fn hub_moment(&self) -> Moment {
-        self.hub.clock(self.now)
     }
 }
 

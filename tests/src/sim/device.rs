@@ -5,7 +5,7 @@ use std::time::Duration;
 use outrigger_agent::core::{Core, Input};
 use outrigger_protocol::{
     Arch, Assignment, BootId, Bytes, CgroupVersion, DeviceName, Engine as EngineFacts, EngineKind, Facts, MemoryLimits,
-    MilliCpu, Moment, SessionNumber, Stamp,
+    MilliCpu, Moment, SessionNumber,
 };
 
 use super::disk::AssignmentFile;
@@ -80,18 +80,12 @@ pub struct Agent {
 pub struct Duty {
     /// The newest assignment that was saved and acknowledged.
     pub newest: Option<Assignment>,
-    /// The highest stamp that the core said it holds.
-    pub highest: Option<Stamp>,
     /// Before the newest, for a disk that lies.
     pub earlier: Option<Assignment>,
     /// Messages sent since somebody last looked, by kind.
     pub sent: [u32; 5],
     /// Steps since somebody last looked.
     pub steps: u32,
-    /// Containers begun and ended by the engine on the agent's word, ever.
-    pub starts: u32,
-    /// Stops and removals asked for by the agent, ever.
-    pub stops: u32,
 }
 
 impl Device {

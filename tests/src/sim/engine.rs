@@ -196,8 +196,12 @@ impl Engine {
 
     /// A running container of the fault's choice ends.
     pub fn end_one(&mut self, choice: u64, end: End) -> Vec<Out> {
-        let running: Vec<ContainerId> =
-            self.entries.values().filter(|one| one.container.state.is_running()).map(|one| one.container.id.clone()).collect();
+        let running: Vec<ContainerId> = self
+            .entries
+            .values()
+            .filter(|one| one.container.state.is_running())
+            .map(|one| one.container.id.clone())
+            .collect();
         let Some(id) = running.get(usize::try_from(choice).unwrap_or(0) % running.len().max(1)) else { return vec![] };
         self.end(&id.clone(), None, end)
     }
@@ -236,7 +240,9 @@ impl Engine {
                 let outs = self.start(&container);
                 self.finish(id, outs.map(|outs| (Success::Done, outs)))
             }
-            Action::Stop(_, container, grace) => self.stop(id, container, u64::try_from(grace.as_millis()).unwrap_or(0)),
+            Action::Stop(_, container, grace) => {
+                self.stop(id, container, u64::try_from(grace.as_millis()).unwrap_or(0))
+            }
             Action::Remove(_, container) => {
                 let mut outs = self.remove(&container);
                 outs.extend(self.done(id, Ok(Success::Done)));
@@ -335,7 +341,8 @@ impl Engine {
         if entry.container.state.is_running() {
             return Ok(vec![]);
         }
-        let wanted = entry.spec.ports.iter().filter_map(|port| port.host.map(|host| (port.container, host, port.protocol)));
+        let wanted =
+            entry.spec.ports.iter().filter_map(|port| port.host.map(|host| (port.container, host, port.protocol)));
         let ports: Vec<_> = wanted.collect();
         if let Some((_, host, _)) = ports.iter().find(|(_, host, protocol)| taken.contains(&(*host, *protocol))) {
             return Err(EngineError::PortTaken { reason: format!("Bind for 0.0.0.0:{host} failed") });
@@ -344,7 +351,8 @@ impl Engine {
         entry.container.ports = ports;
         let health = if entry.spec.healthcheck.is_some() { Health::Starting } else { Health::None };
         entry.container.state = ContainerState::Running { health };
-        let (start, service, container) = (entry.start, entry.container.replica.service.clone(), entry.container.clone());
+        let (start, service, container) =
+            (entry.start, entry.container.replica.service.clone(), entry.container.clone());
         self.flips.push(Flip { container: container.clone(), runs: true });
         let mut outs = vec![Out::Tell(EngineEvent::Changed(container))];
         outs.extend(self.fate(id, start, &service, health));

@@ -52,8 +52,6 @@ pub struct Hub {
     pub crash_in: Option<(u32, Time)>,
     /// A backup of its store.
     pub backup: Option<BTreeMap<Key, Value>>,
-    /// When each device was last handed to the core, in its current session, in time that the hub was awake.
-    pub awake: Time,
     conns: u32,
     last: BTreeMap<(usize, u8), Time>,
 }
@@ -79,7 +77,6 @@ impl Hub {
             paused_at: 0,
             crash_in: None,
             backup: None,
-            awake: 0,
             conns: 0,
             last: BTreeMap::new(),
         }
@@ -102,7 +99,8 @@ impl World {
         self.hub.life += 1;
         let moment = self.hub.clock(self.now);
         let records = self.bug.loaded(self.hub.store.read());
-        let (core, ignored) = HubCore::restore(records, self.bug.policy(self.hub.policy.clone()), self.hub.epoch, moment);
+        let (core, ignored) =
+            HubCore::restore(records, self.bug.policy(self.hub.policy.clone()), self.hub.epoch, moment);
         self.hub.core = Some(core);
         self.hub.crash_in = None;
         let epoch = self.hub.epoch;
@@ -115,6 +113,7 @@ impl World {
             _ => None,
         });
         self.check.hub_started(self.now, lost.collect());
+        self.check_store();
         if self.hub.is_embedded {
             self.broker_starts();
         }
@@ -192,7 +191,7 @@ impl World {
     }
 
     /// A message of a device leaves the broker for the hub.
-    pub fn to_hub(&mut self, device: usize, channel: Channel, bytes: Vec<u8>, late: Time) {
+    pub fn reach_hub(&mut self, device: usize, channel: Channel, bytes: Vec<u8>, late: Time) {
         let Some(conn) = self.hub.conn else { return };
         let delay = if self.hub.is_embedded { late } else { late + self.chance.hub.range(0, 5) };
         let last = self.hub.last.entry((device, key(channel))).or_default();
@@ -214,7 +213,6 @@ impl World {
             self.check.fail("every message can be read", format!("d{device} {channel:?}"));
             return;
         };
-        let message = self.bug.at_hub(device, message);
         self.check.heard(device, &message, self.now);
         let device = self.devices[device].name.clone();
         self.hub_input(vec![Input::Heard { device, message }]);
@@ -229,7 +227,10 @@ impl World {
             waiting.extend(inputs);
             return;
         }
-        let moment = self.hub.clock(self.now);
+        self.hub_input_at(self.hub.clock(self.now), inputs);
+    }
+
+    fn hub_input_at(&mut self, moment: Moment, inputs: Vec<Input>) {
         let Some(core) = &mut self.hub.core else { return };
         let effects = core.step_all(moment, inputs);
         let effects = self.bug.hub_effects(effects);
@@ -323,7 +324,11 @@ impl World {
     /// The device's place in the list.
     #[must_use]
     pub fn index_of(&self, device: &DeviceName) -> Option<usize> {
-        device.as_str().strip_prefix('d').and_then(|number| number.parse().ok()).filter(|index| *index < self.devices.len())
+        device
+            .as_str()
+            .strip_prefix('d')
+            .and_then(|number| number.parse().ok())
+            .filter(|index| *index < self.devices.len())
     }
 
     fn send_down(&mut self, device: &DeviceName, message: &DownMessage) {
@@ -346,7 +351,7 @@ impl World {
     }
 
     /// A message of the hub arrives at the broker.
-    pub fn from_hub(&mut self, conn: u32, device: usize, channel: Channel, bytes: Option<Vec<u8>>) {
+    pub fn leave_hub(&mut self, conn: u32, device: usize, channel: Channel, bytes: Option<Vec<u8>>) {
         if !self.broker.is_alive {
             return;
         }
@@ -434,13 +439,8 @@ impl World {
         let Some(mut waiting) = self.hub.paused.take() else { return };
         self.line(|| format!("the hub goes on, {} messages waited", waiting.len()));
         self.check.hub_resumed(self.now);
-        let moment = self.bug.resumed_at(self.hub.clock(self.hub.paused_at), self.hub.clock(self.now));
-        if let Some(early) = moment
-            && let Some(core) = &mut self.hub.core
-        {
-            for moment in early {
-                drop(core.step(moment, Input::Tick));
-            }
+        for early in self.bug.resumed_at(self.hub.clock(self.hub.paused_at), self.hub.clock(self.now)) {
+            self.hub_input_at(early, vec![Input::Tick]);
         }
         while waiting.len() > BATCH {
             let rest = waiting.split_off(BATCH);

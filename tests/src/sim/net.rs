@@ -46,8 +46,6 @@ impl Link {
 pub struct Conn {
     /// Whose.
     pub device: usize,
-    /// Of which run of the agent.
-    pub life: u32,
     /// The broker believes that it stands.
     pub at_broker: bool,
     /// The device believes that it stands.
@@ -72,6 +70,8 @@ pub struct Broker {
     pub current: BTreeMap<usize, ConnId>,
     /// Retained messages.
     pub retained: BTreeMap<(usize, u8), Vec<u8>>,
+    /// These as they are on its disk, where it writes them from time to time.
+    pub on_disk: BTreeMap<(usize, u8), Vec<u8>>,
     next: ConnId,
 }
 
@@ -93,13 +93,12 @@ pub fn key(channel: Channel) -> u8 {
 
 impl Broker {
     /// Opens a connection; the one that the device had before is closed at the broker, and returned with its will.
-    pub fn open(&mut self, device: usize, life: u32, will: Vec<u8>) -> (ConnId, Option<Vec<u8>>) {
+    pub fn open(&mut self, device: usize, will: Vec<u8>) -> (ConnId, Option<Vec<u8>>) {
         self.next += 1;
         let id = self.next;
         let before = self.current.insert(device, id).and_then(|old| self.close_at_broker(old));
         let conn = Conn {
             device,
-            life,
             at_broker: true,
             at_device: true,
             will,
@@ -142,9 +141,7 @@ impl Broker {
     pub fn die(&mut self, keeps_retained: bool) -> Vec<ConnId> {
         self.is_alive = false;
         self.current.clear();
-        if !keeps_retained {
-            self.retained.clear();
-        }
+        self.retained = if keeps_retained { self.on_disk.clone() } else { BTreeMap::new() };
         for conn in self.conns.values_mut() {
             conn.at_broker = false;
             conn.held_up.clear();

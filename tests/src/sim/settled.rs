@@ -72,11 +72,15 @@ impl World {
             // What fits nowhere any more stays as it was.
             let could = |one: &&Device| naive::could_take(fleet, spec, &replica.service, one, Some(replica)).is_ok();
             let is_bound = has_home(spec) || spec.loss == LossPolicy::Wait || spec.mode == Mode::Global;
-            let Some(place) = self.devices.iter().filter(|one| !is_bound || one.name == machine.name).find(could) else {
+            let Some(place) = self.devices.iter().filter(|one| !is_bound || one.name == machine.name).find(could)
+            else {
                 return Ok(());
             };
             let (is, wanted) = (&container.image, &spec.container.image);
-            return Err(format!("{replica} on d{device} is {is} instead of {wanted}, which could be on {}", place.name));
+            return Err(format!(
+                "{replica} on d{device} is {is} instead of {wanted}, which could be on {}",
+                place.name
+            ));
         }
         let Some(view) = fleet.device(&machine.name) else { return Err(format!("d{device} is not known")) };
         if let Err(reason) = naive::constraints(spec, &view, machine)
@@ -114,7 +118,9 @@ impl World {
             return if missing { self.waits_at_home(name, fleet) } else { Ok(()) };
         }
         match self.devices.iter().find(|device| naive::could_take(fleet, spec, name, device, None).is_ok()) {
-            Some(device) => Err(format!("{} of {wanted} of {name}, and {} could take one more", own.len(), device.name)),
+            Some(device) => {
+                Err(format!("{} of {wanted} of {name}, and {} could take one more", own.len(), device.name))
+            }
             None => Ok(()),
         }
     }

@@ -9,7 +9,9 @@ use outrigger_protocol::{Assignment, DownMessage, Status, UpMessage};
 #[must_use]
 pub fn up(message: &UpMessage) -> String {
     match message {
-        UpMessage::Hello(hello) => format!("hello, session {}, holds {:?}", hello.session, hello.held.map(|s| s.to_string())),
+        UpMessage::Hello(hello) => {
+            format!("hello, session {}, holds {:?}", hello.session, hello.held.map(|s| s.to_string()))
+        }
         UpMessage::Report(report) => format!("report {} of session {}", report.sequence, report.session),
         UpMessage::Status(status) => status_line(status),
         UpMessage::Bye(bye) => format!("bye of session {}: {:?}", bye.session, bye.reason),
@@ -18,11 +20,8 @@ pub fn up(message: &UpMessage) -> String {
 }
 
 fn status_line(status: &Status) -> String {
-    let copies: Vec<String> = status
-        .replicas
-        .iter()
-        .map(|one| format!("{}={} {:?}", one.replica, one.placement, one.phase))
-        .collect();
+    let copies: Vec<String> =
+        status.replicas.iter().map(|one| format!("{}={} {:?}", one.replica, one.placement, one.phase)).collect();
     let held = status.held.map(|stamp| stamp.to_string());
     format!("status, holds {held:?}, engine {:?}: {}", status.engine, copies.join(", "))
 }
@@ -79,7 +78,9 @@ pub fn records(records: &[Record]) -> String {
             "{:?} {}.{} on {} {:?} because {}",
             record.key, placement.service, placement.number, placement.device, placement.stage, placement.reason.cause
         ),
-        Some(Value::Device(device)) => format!("{:?} generation {} lost {}", record.key, device.generation, device.lost),
+        Some(Value::Device(device)) => {
+            format!("{:?} generation {} lost {}", record.key, device.generation, device.lost)
+        }
         Some(_) => format!("{:?}", record.key),
     };
     records.iter().map(one).collect::<Vec<_>>().join("; ")
@@ -88,12 +89,14 @@ pub fn records(records: &[Record]) -> String {
 /// In what two assignments differ.
 #[must_use]
 pub fn difference(a: &Assignment, b: &Assignment) -> String {
-    let copies: Vec<String> = a
-        .replicas
-        .iter()
-        .zip(&b.replicas)
-        .filter(|(a, b)| a != b)
-        .map(|(a, b)| format!("{a:?} was {b:?}"))
-        .collect();
-    format!("{} was {}; {}; specifications {:?} were {:?}", assignment(a), assignment(b), copies.join(", "), a.specs, b.specs)
+    let copies: Vec<String> =
+        a.replicas.iter().zip(&b.replicas).filter(|(a, b)| a != b).map(|(a, b)| format!("{a:?} was {b:?}")).collect();
+    format!(
+        "{} was {}; {}; specifications {:?} were {:?}",
+        assignment(a),
+        assignment(b),
+        copies.join(", "),
+        a.specs,
+        b.specs
+    )
 }

@@ -27,7 +27,7 @@ impl World {
         let now = self.now;
         let session = self.devices[device].next_session(now);
         let will = encode_up(&UpMessage::Bye(Bye { session, reason: ByeReason::Lost })).unwrap_or_default();
-        let (conn, will_of_before) = self.broker.open(device, life, will);
+        let (conn, will_of_before) = self.broker.open(device, will);
         self.devices[device].conn = Some(conn);
         if let Some(will) = will_of_before {
             self.sometimes.count("a connection was taken over");
@@ -93,7 +93,7 @@ impl World {
         let Some(open) = self.broker.conns.get_mut(&conn).filter(|open| open.at_broker) else { return };
         let device = open.device;
         if self.devices[device].link.up {
-            self.to_hub(device, channel, bytes, 0);
+            self.reach_hub(device, channel, bytes, 0);
         } else {
             open.held_up.push((channel, bytes));
         }
@@ -198,7 +198,9 @@ impl World {
 
     /// The broker gives a connection up: the hub gets the will.
     pub fn broker_sees(&mut self, conn: ConnId) {
-        let Some((device, at_device)) = self.broker.conns.get(&conn).map(|open| (open.device, open.at_device)) else { return };
+        let Some((device, at_device)) = self.broker.conns.get(&conn).map(|open| (open.device, open.at_device)) else {
+            return;
+        };
         let Some(will) = self.broker.close_at_broker(conn) else { return };
         self.line(|| format!("the broker gives the connection of d{device} up"));
         if at_device && self.devices[device].link.down {
@@ -213,7 +215,7 @@ impl World {
             return;
         }
         let late = if self.devices[device].link.overtakes { self.chance.net.range(0, 400) } else { 0 };
-        self.to_hub(device, Channel::Bye, will, late);
+        self.reach_hub(device, Channel::Bye, will, late);
     }
 
     /// The device gives a connection up.
@@ -255,7 +257,8 @@ impl World {
         for conn in self.broker.die(keeps_retained) {
             let Some(device) = self.broker.conns.get(&conn).map(|open| open.device) else { continue };
             let hears = is_told && self.devices[device].link.down;
-            let delay = if hears { self.chance.net.range(1, 20) } else { self.chance.net.range(KEEP_ALIVE, 2 * KEEP_ALIVE) };
+            let delay =
+                if hears { self.chance.net.range(1, 20) } else { self.chance.net.range(KEEP_ALIVE, 2 * KEEP_ALIVE) };
             self.after(delay, Event::DeviceSees(conn));
         }
     }

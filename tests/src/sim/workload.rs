@@ -92,7 +92,11 @@ impl Wanted {
             Wish::Availability { device, availability } => {
                 self.availability.insert(device.clone(), *availability);
             }
-            Wish::Restart(_) | Wish::Resume(_) | Wish::Forget(_) | Wish::ConfirmLoss(_) | Wish::ImagePlatforms { .. } => (),
+            Wish::Restart(_)
+            | Wish::Resume(_)
+            | Wish::Forget(_)
+            | Wish::ConfirmLoss(_)
+            | Wish::ImagePlatforms { .. } => (),
         }
     }
 }
@@ -239,7 +243,8 @@ impl World {
             (4, Some(service)) => Wish::RemoveStack(service.stack),
             (5, _) => {
                 let availability =
-                    [Availability::Active, Availability::Active, Availability::Cordon, Availability::Drain][chance.index(4)];
+                    [Availability::Active, Availability::Active, Availability::Cordon, Availability::Drain]
+                        [chance.index(4)];
                 Wish::Availability { device, availability }
             }
             (6, _) => {
@@ -273,11 +278,8 @@ impl World {
         let loss = draw_loss(is_exclusive, chance);
         let is_global = !is_exclusive && chance.chance(120);
         let most = if is_exclusive { 2 } else { 4 };
-        let mode = if is_global {
-            Mode::Global
-        } else {
-            Mode::Replicated(u32::try_from(chance.range(1, most)).unwrap_or(1))
-        };
+        let mode =
+            if is_global { Mode::Global } else { Mode::Replicated(u32::try_from(chance.range(1, most)).unwrap_or(1)) };
         ServiceSpec {
             name: format!("s{number}").parse().expect("a letter and a number are a name"),
             container: draw_container(chance, image, stack, number, is_exclusive),

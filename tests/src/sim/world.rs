@@ -125,8 +125,6 @@ pub struct Chance {
 /// The whole fleet.
 #[derive(Debug)]
 pub struct World {
-    /// What it was made from.
-    pub setup: Setup,
     /// True time.
     pub now: Time,
     /// What is still to happen.
@@ -163,6 +161,7 @@ impl World {
             (0..devices).map(|index| Device::new(index, manners.clone(), link.clone(), &mut making)).collect();
         for device in &mut devices {
             device.wall_ms += setup.wall_shift_ms;
+            device.rate = BugState::new(setup.bug).rate(device.rate);
         }
         let chance = Chance {
             net: root.fork(2),
@@ -184,7 +183,6 @@ impl World {
             trace: Trace::new(setup.detail),
             bug: BugState::new(setup.bug),
             ongoing: Vec::new(),
-            setup,
         }
     }
 
@@ -225,7 +223,7 @@ impl World {
             Event::DeviceSees(conn) => self.device_sees(conn),
             Event::KeepAlive(conn, cuts, end) => self.keep_alive(conn, cuts, end),
             Event::AtHub(conn, device, channel, bytes) => self.at_hub(conn, device, channel, &bytes),
-            Event::FromHub(conn, device, channel, bytes) => self.from_hub(conn, device, channel, bytes),
+            Event::FromHub(conn, device, channel, bytes) => self.leave_hub(conn, device, channel, bytes),
             Event::HubConnect(life) => self.hub_connect(life),
             Event::HubMisses(conn) => self.hub_misses(conn),
             Event::HubTick(life, at) => self.hub_tick(life, at),
