@@ -271,11 +271,13 @@ impl World {
 
     /// The hub has decided something and begins to save it.
     pub fn check_decision(&mut self, records: &[Record]) {
+        // What could not be saved at once is no new decision, and the fleet has gone on since.
+        let is_late = self.hub.core.as_ref().is_some_and(|core| core.read_only().is_some());
         for record in records {
             let (Key::Placement(id), Some(Value::Placement(placement))) = (&record.key, &record.value) else {
                 continue;
             };
-            if self.check.placements.insert(*id) {
+            if self.check.placements.insert(*id) && !is_late {
                 self.check_new_placement(*id, placement);
             }
         }

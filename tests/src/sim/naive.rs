@@ -33,7 +33,8 @@ pub fn may_take(fleet: &Fleet, id: PlacementId, placement: &PlacementRecord, dev
     }
     let own = copies.iter().filter(|other| other.replica.service == placement.service && other.placement != id);
     if let Some(most) = service.spec.max_per_device {
-        let others = own.filter(|other| other.replica.number != placement.number).count();
+        let runs = |other: &&CopyView<'_>| other.stage != Stage::Prepare && other.replica.number != placement.number;
+        let others = own.filter(runs).count();
         if others + 1 > usize::try_from(most).unwrap_or(usize::MAX) {
             return Err(format!("{} copies are there already", others));
         }

@@ -180,7 +180,7 @@ fn check_rates(world: &mut World) {
             noisy.push(format!("{}: {:?}, {} steps", device.name, device.duty.sent, device.duty.steps));
         }
     }
-    if world.check.hub_ticks > u64::from(seconds) * 8 {
+    if world.check.hub_ticks > u64::from(seconds) * (4 + 2 * world.devices.len() as u64) {
         noisy.push(format!("the hub: {} steps", world.check.hub_ticks));
     }
     if !noisy.is_empty() {
