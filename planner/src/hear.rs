@@ -105,6 +105,8 @@ impl Fleet {
         for ix in all {
             if let Some(device) = self.devices.get_mut(ix) {
                 device.deaf_until = Some(now);
+                // What it told meanwhile is lost, and it does not know.
+                device.has_told = false;
                 self.dirty.devices.insert(ix);
             }
         }
@@ -125,7 +127,8 @@ impl Fleet {
             device.retired.insert(0, boot);
             device.retired.truncate(RETIRED);
         }
-        if device.session != Some(session) {
+        let is_new = device.session != Some(session);
+        if is_new {
             // The time between two connections says nothing about gaps within one.
             device.session = Some(session);
             device.is_refusal_told = false;
@@ -142,7 +145,8 @@ impl Fleet {
             self.unsaved.devices.insert(ix);
         }
         device.heartbeat = Duration::from_millis(u64::from(hello.heartbeat_ms));
-        device.held = hello.held;
+        // A hello that comes late says nothing new: within one connection what a device holds only grows.
+        device.held = if is_new { hello.held } else { device.held.max(hello.held) };
         if rebooted || device.liveness == Liveness::Lost {
             self.forget_phases(ix);
         }
