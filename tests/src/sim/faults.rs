@@ -2,6 +2,7 @@
 
 use outrigger_protocol::ServiceRef;
 
+use super::device::Device;
 use super::engine::End;
 use super::profile::Profile;
 use super::queue::Time;
@@ -158,6 +159,11 @@ impl World {
 
     /// An agent that is killed again before it is back is lost by right: a quiet run is not about that.
     fn is_too_much(&mut self, fault: &Fault) -> bool {
+        if let Fault::HubLineCut | Fault::BrokerAway(_) = fault {
+            // Nor one whose return nobody can hear before the hub knows that it is deaf.
+            let killed = |device: &Device| device.killed_at > 0 && self.now < device.killed_at + 5_000;
+            return self.check.is_still && self.devices.iter().any(killed);
+        }
         let (Fault::AgentKilled(device, _) | Fault::AgentRestarts(device, _)) = fault else { return false };
         let before = std::mem::replace(&mut self.devices[*device].killed_at, self.now);
         self.check.is_still && before > 0 && self.now < before + 20_000
