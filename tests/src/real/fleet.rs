@@ -136,14 +136,11 @@ impl Fleet {
 
     /// The process id of a device's agent, as seen from here.
     pub fn agent_pid(&self, device: Device<'_>) -> Result<u32> {
-        let state = self.agent_state(device);
-        let state = state.to_string_lossy();
-        for pid in device.pids()? {
-            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let words = String::from_utf8_lossy(&words).into_owned();
-            if words.contains("outrigger-agent") && words.contains(state.as_ref()) && !words.starts_with("bash") {
-                return Ok(pid);
-            }
+        // Not by its words: what started it has them, too, and lives as long.
+        let program = place::program("outrigger-agent")?.canonicalize()?;
+        let mut pids = device.pids()?.into_iter();
+        if let Some(pid) = pids.find(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)) {
+            return Ok(pid);
         }
         anyhow::bail!("no agent runs on {}", device.name())
     }
