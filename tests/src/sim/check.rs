@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outrigger_agent::core::Action;
+use outrigger_agent::core::{Action, Held};
 use outrigger_agent::engine::{Container, ContainerId, ContainerState, Health};
 use outrigger_hub::core::Remark;
 use outrigger_planner::{Cause, Key, Liveness, PlacementRecord, Record, Stage, Value};
@@ -184,7 +184,10 @@ impl Checker {
 
     /// The agent's file is damaged: it has to begin anew.
     pub fn file_damaged(&mut self, one: &mut Device) {
-        one.duty.newest = None;
+        // A write that was under way may have mended it.
+        if one.file.read() == Held::Unreadable {
+            one.duty.newest = None;
+        }
     }
 }
 

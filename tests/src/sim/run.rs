@@ -1,5 +1,7 @@
 //! One run: a fleet settles, has trouble, is left alone, and must then run exactly what is wanted.
 
+use std::time::Duration;
+
 use outrigger_planner::{Policy, Rebalance};
 
 use super::check::Broken;
@@ -70,7 +72,8 @@ fn world_size(seed: u64) -> usize {
 fn make(setup: Setup, profile: Profile) -> World {
     let mut rng = Rng::new(setup.seed).fork(78);
     let devices = profile.devices(&mut rng);
-    let mut policy = Policy::default();
+    // Shorter than a run waits for a fleet to settle.
+    let mut policy = Policy { avoid_for: Duration::from_secs(120), ..Policy::default() };
     if profile == Profile::Quiet {
         // Moving back is no fault, and would hide one.
         policy.rebalance = Rebalance::Never;
