@@ -56,6 +56,12 @@ impl<'a> Planner<'a> {
         for (id, copy, standing) in stands {
             match standing {
                 _ if self.is_second(service, copy) => self.drop_copy(service, *id, copy, DropCause::NotWanted),
+                // Both have the present content: it was changed and changed back.
+                Standing::Good(_) | Standing::Hopeful(_) if good.is_some_and(|(newest, ..)| newest > id) => {
+                    if let Some((by, ..)) = good {
+                        self.drop_copy(service, *id, copy, DropCause::Superseded(*by));
+                    }
+                }
                 Standing::Leaving(cause) => self.drop_copy(service, *id, copy, left(cause)),
                 Standing::Outdated => {
                     if let Some((by, ..)) = good {

@@ -234,8 +234,10 @@ impl Fleet {
         };
         let Some(device) = self.devices.get_mut(ix) else { return Err(reply) };
         match device.session {
-            // What comes behind a goodbye was sent before it.
-            Some((_, current)) if current == session && device.hints.bye.is_some() => Err(reply),
+            // What comes right behind a goodbye was sent before it.
+            Some((_, current)) if current == session && device.hints.bye.is_some_and(|(_, at)| now < at + WAITED) => {
+                Err(reply)
+            }
             Some((_, current)) if current == session => Ok(ix),
             Some((_, _)) | None => {
                 reply.ask_hello = device.asked_at.is_none_or(|at| now.since(at) >= ASK_PAUSE);
