@@ -105,8 +105,6 @@ impl Fleet {
         for ix in all {
             if let Some(device) = self.devices.get_mut(ix) {
                 device.deaf_until = Some(now);
-                // What it told meanwhile is lost, and it does not know.
-                device.has_told = false;
                 self.dirty.devices.insert(ix);
             }
         }
@@ -127,8 +125,7 @@ impl Fleet {
             device.retired.insert(0, boot);
             device.retired.truncate(RETIRED);
         }
-        let is_new = device.session != Some(session);
-        if is_new {
+        if device.session != Some(session) {
             // The time between two connections says nothing about gaps within one.
             device.session = Some(session);
             device.is_refusal_told = false;
@@ -145,8 +142,7 @@ impl Fleet {
             self.unsaved.devices.insert(ix);
         }
         device.heartbeat = Duration::from_millis(u64::from(hello.heartbeat_ms));
-        // A hello that comes late says nothing new: within one connection what a device holds only grows.
-        device.held = if is_new { hello.held } else { device.held.max(hello.held) };
+        device.held = hello.held;
         if rebooted || device.liveness == Liveness::Lost {
             self.forget_phases(ix);
         }

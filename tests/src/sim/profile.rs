@@ -91,16 +91,14 @@ impl Profile {
 
     /// The network of the seed.
     pub fn link(self, rng: &mut Rng) -> Link {
-        // A heartbeat that was lost just before makes a device fall silent before the others, or before the hub knows that
-        // it is the broker.
-        let loses = !matches!(self, Self::Mass | Self::Quiet);
-        let is_untidy = rng.chance(500);
+        // A heartbeat that was lost just before a mass cut makes its device fall silent before the others.
+        let is_untidy = rng.chance(500) && self != Self::Mass;
         Link {
             up: true,
             down: true,
             cuts: 0,
             delay: (1, 30),
-            loss: if is_untidy && loses { 20 } else { 0 },
+            loss: if is_untidy { 20 } else { 0 },
             twice: if is_untidy { 50 } else { 0 },
             overtakes: is_untidy,
         }
