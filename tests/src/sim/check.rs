@@ -111,7 +111,9 @@ impl Checker {
             }
             // Of a connection that has not introduced itself nobody can say whether it is the present one.
             UpMessage::Report(Report { session, .. }) | UpMessage::Status(Status { session, .. }) => {
-                if self.sessions[device] == Some(*session) {
+                // And what comes right behind a goodbye was sent before it.
+                let is_late = self.bye_at[device].is_some_and(|at| now < at + 1_000);
+                if self.sessions[device] == Some(*session) && !is_late {
                     self.heard_at[device] = Some(now);
                 }
             }
