@@ -9,7 +9,7 @@ use crate::note::span;
 use crate::plan::Liveness;
 use crate::policy::Policy;
 
-/// Longest gap of this period and of the one before.
+/// Gaps are remembered for this period and the one before.
 const PERIOD: Duration = Duration::from_secs(600);
 /// Gaps longer than this are outages, and nothing is learnt from them.
 const LONGEST_GAP: Duration = Duration::from_secs(20);
@@ -17,12 +17,18 @@ const LONGEST_GAP: Duration = Duration::from_secs(20);
 const SUSPECT_BEATS: u32 = 3;
 const LOST_BEATS: u32 = 4;
 
-/// Longest gaps between two messages of one connection.
+/// The two longest gaps between two messages of one connection.
+///
+/// The second longest counts. What happens once is an outage, such as a cable that was pulled for some seconds: if it
+/// taught, the device would be declared lost late for the next minutes, just when another outage is most likely. What
+/// happens twice is how the device is, such as one on Wi-Fi whose radio sleeps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Gaps {
     begun_at: Moment,
-    longest: Duration,
-    before: Duration,
+    /// Of this period, the longest first.
+    longest: [Duration; 2],
+    /// Of the one before.
+    before: [Duration; 2],
 }
 
 /// A judgement and when to judge again.
@@ -37,19 +43,22 @@ impl Gaps {
     /// A message came so long after the one before it.
     pub(crate) fn learn(&mut self, gap: Duration, now: Moment) {
         if now.since(self.begun_at) >= PERIOD {
-            self.before = if now.since(self.begun_at) >= PERIOD * 2 { Duration::ZERO } else { self.longest };
-            self.longest = Duration::ZERO;
+            let recent = now.since(self.begun_at) < PERIOD * 2;
+            self.before = if recent { self.longest } else { Default::default() };
+            self.longest = Default::default();
             self.begun_at = now;
         }
         if gap <= LONGEST_GAP {
-            self.longest = self.longest.max(gap);
+            let [first, second] = self.longest;
+            self.longest = [first.max(gap), first.min(gap).max(second)];
         }
     }
 
-    /// The limit that these gaps call for: half as long again as the longest.
+    /// The limit that these gaps call for: half as long again as the second longest.
     fn limit(&self) -> Duration {
-        let longest = self.longest.max(self.before);
-        longest + longest / 2
+        let ([first, second], [other, another]) = (self.longest, self.before);
+        let habit = first.min(other).max(second).max(another);
+        habit + habit / 2
     }
 }
 
@@ -145,22 +154,43 @@ impl Device {
 mod tests {
     use super::*;
 
+    const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    const fn minute(n: u64) -> Moment {
+        Moment(n * 60_000)
+    }
+
     #[test]
-    fn a_longer_gap_is_remembered_for_a_while_and_then_forgotten() {
+    fn longer_gaps_are_remembered_for_a_while_and_then_forgotten() {
         let mut gaps = Gaps::default();
-        let minute = |n: u64| Moment(n * 60_000);
-        gaps.learn(Duration::from_secs(6), minute(1));
-        assert_eq!(gaps.limit(), Duration::from_secs(9));
-        gaps.learn(Duration::from_secs(1), minute(11));
-        assert_eq!(gaps.limit(), Duration::from_secs(9));
-        gaps.learn(Duration::from_secs(1), minute(22));
+        gaps.learn(seconds(8), minute(1));
+        gaps.learn(seconds(6), minute(2));
+        assert_eq!(gaps.limit(), seconds(9));
+        gaps.learn(seconds(1), minute(11));
+        assert_eq!(gaps.limit(), seconds(9));
+        gaps.learn(seconds(1), minute(22));
         assert_eq!(gaps.limit(), Duration::from_millis(1500));
     }
 
     #[test]
-    fn an_outage_teaches_nothing() {
+    fn a_single_gap_teaches_nothing() {
         let mut gaps = Gaps::default();
-        gaps.learn(Duration::from_secs(300), Moment(1));
+        for beat in 0..30 {
+            gaps.learn(seconds(1), minute(1) + seconds(beat));
+        }
+        gaps.learn(seconds(5), minute(2));
+        assert_eq!(gaps.limit(), Duration::from_millis(1500));
+        gaps.learn(seconds(6), minute(12));
+        assert_eq!(gaps.limit(), Duration::from_millis(7500), "one in each of two periods is a habit");
+    }
+
+    #[test]
+    fn outages_teach_nothing() {
+        let mut gaps = Gaps::default();
+        gaps.learn(seconds(300), Moment(1));
+        gaps.learn(seconds(21), Moment(2));
         assert_eq!(gaps.limit(), Duration::ZERO);
     }
 }

@@ -1,4 +1,4 @@
-# A device whose gaps were longer gets a longer limit.
+# A device whose gaps are longer again and again gets a longer limit.
 device pi-1 arm64 4cpu 4GiB
 device pi-2 arm64 4cpu 4GiB
 device pi-3 arm64 4cpu 4GiB
@@ -9,7 +9,11 @@ expect pi-2 lost after 4s
 cut pi-2
 wait 6s
 mend pi-2
-wait 5s
+wait 20s
+cut pi-2
+wait 6s
+mend pi-2
+wait 20s
 mark
 cut pi-2
 wait 6s
