@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -35,15 +37,27 @@ pub fn fetch(address: &str, path: &str) -> Result<String> {
     Ok(answer.body)
 }
 
+/// The body of `GET path` from a socket file, when its status is 200. An engine may take its time.
+pub fn fetch_from_socket(socket: &Path, path: &str) -> Result<String> {
+    let stream = UnixStream::connect(socket).with_context(|| format!("no answer at {}", socket.display()))?;
+    let answer = exchange(stream, "localhost", &format!("GET {path}"))?;
+    ensure!(answer.status == 200, "{}{path} answers {}: {}", socket.display(), answer.status, answer.body);
+    Ok(answer.body)
+}
+
 fn ask(address: &str, request: &str) -> Result<Answer> {
     let peer = address.to_socket_addrs()?.next().with_context(|| format!("{address} has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&peer, PATIENCE)?;
+    let stream = TcpStream::connect_timeout(&peer, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    exchange(stream, address, request)
+}
+
+fn exchange(mut stream: impl Read + Write, host: &str, request: &str) -> Result<Answer> {
     // 1.0: the answer ends with the connection and is never chunked.
-    stream.write_all(format!("{request} HTTP/1.0\r\nhost: {address}\r\ncontent-length: 0\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("{request} HTTP/1.0\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n").as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    parse(&text).with_context(|| format!("{address} answers no HTTP: {text:?}"))
+    parse(&text).with_context(|| format!("{host} answers no HTTP: {text:?}"))
 }
 
 fn parse(text: &str) -> Option<Answer> {

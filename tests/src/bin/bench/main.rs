@@ -29,7 +29,7 @@ fn main() -> Result<()> {
             loss::all(&fleet, runs, &mut figures)?;
         }
         if is_asked("hundred") {
-            starts::hundred_replicas(&fleet, runs.min(3), &mut figures)?;
+            starts::hundred_replicas(&fleet, runs, &mut figures)?;
         }
     }
     if is_asked("idle") {
