@@ -99,6 +99,7 @@ impl<'c> Extender<'c> {
     /// Reads the other file, once, and gives the path by which it is known.
     fn open(&mut self, base: &str, path: &At<'_>) -> Option<String> {
         let written = path.filled()?;
+        let base = self.cx.sources.base_of(base);
         let Some((known, text)) = self.cx.sources.find(base, &written) else {
             self.cx.miss_file(crate::resolve(base, &written));
             path.error(format!("the file `{}` was not sent along or does not exist", clip(&written)));
@@ -149,5 +150,5 @@ fn target<'a>(extends: &At<'a>) -> Option<(At<'a>, Option<At<'a>>)> {
 
 fn without_extends(node: &Node) -> Node {
     let entries: Rc<[Entry]> = node.entries().iter().filter(|entry| &*entry.key != "extends").cloned().collect();
-    Node { value: Value::Map(entries), mark: node.mark }
+    node.with(Value::Map(entries))
 }

@@ -1,20 +1,53 @@
-//! How a service and the one that it extends become one: Compose's rules, applied to the marked tree, so that every
+//! How files, and a service and the one that it extends, become one: Compose's rules, applied to the marked tree, so that every
 //! value keeps the place where it was written.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::yaml::{Entry, Node, Value};
+use crate::yaml::{Entry, Node, Rule, Value};
 
 /// `over` on top of `base`, both mappings of a service's keys.
 pub(crate) fn merge(base: &Node, over: &Node) -> Node {
+    merge_with(base, over, merge_field)
+}
+
+/// A whole Compose file on top of another.
+pub(crate) fn merge_files(base: &Node, over: &Node) -> Node {
+    merge_with(base, over, |key, base, over| match key {
+        // What stands below these are names, whatever they look like.
+        "services" | "volumes" | "networks" | "configs" | "secrets" | "models" if is_map(base) && is_map(over) => {
+            merge_with(base, over, |_, base, over| merge_any(base, over))
+        }
+        _ => merge_any(base, over),
+    })
+}
+
+/// The tree without what a tag takes away.
+pub(crate) fn without_resets(node: &Node) -> Node {
+    let value = match &node.value {
+        Value::Null | Value::Text(_) => return node.clone(),
+        Value::List(items) => Value::List(items.iter().filter(|item| !item.is_reset()).map(without_resets).collect()),
+        Value::Map(entries) => {
+            let kept = entries.iter().filter(|entry| !entry.value.is_reset());
+            Value::Map(kept.map(|entry| Entry { value: without_resets(&entry.value), ..entry.clone() }).collect())
+        }
+    };
+    node.with(value)
+}
+
+fn merge_with(base: &Node, over: &Node, field: impl Fn(&str, &Node, &Node) -> Node) -> Node {
     let mut entries: Vec<Entry> = base.entries().to_vec();
     let mut places: HashMap<Rc<str>, usize> =
         entries.iter().enumerate().map(|(index, entry)| (Rc::clone(&entry.key), index)).collect();
     for entry in over.entries() {
         match places.get(&entry.key) {
             Some(&index) => {
-                let value = merge_field(&entry.key, &entries[index].value, &entry.value);
+                let known = &entries[index].value;
+                // What is reset stays until all is merged: it must take away what earlier files say too.
+                let value = match entry.value.rule {
+                    Rule::Merge if !known.is_reset() => field(&entry.key, known, &entry.value),
+                    Rule::Merge | Rule::Override | Rule::Reset => entry.value.clone(),
+                };
                 entries[index] = Entry { value, ..entry.clone() };
             }
             None => {
@@ -23,7 +56,7 @@ pub(crate) fn merge(base: &Node, over: &Node) -> Node {
             }
         }
     }
-    Node { value: Value::Map(entries.into()), mark: over.mark }
+    over.with(Value::Map(entries.into()))
 }
 
 fn merge_field(key: &str, base: &Node, over: &Node) -> Node {
@@ -37,16 +70,27 @@ fn merge_field(key: &str, base: &Node, over: &Node) -> Node {
         | "driver_opts" => merge_pairs(base, over, &['=']),
         "extra_hosts" => merge_pairs(base, over, &['=', ':']),
         "volumes" | "devices" => union(base, over, target),
+        "ports" => union(base, over, port),
         "tmpfs" | "dns" | "dns_search" | "env_file" | "label_file" => {
             union(&as_list(base), &as_list(over), fingerprint)
         }
         "logging" if is_other_driver(base, over) => over.clone(),
-        _ => match (&base.value, &over.value) {
-            (Value::Map(_), Value::Map(_)) => merge(base, over),
-            (Value::List(_), Value::List(_)) => union(base, over, fingerprint),
-            _ => over.clone(),
-        },
+        _ => merge_any(base, over),
     }
+}
+
+/// Mappings by their keys, lists one behind the other; of all else the later one counts.
+fn merge_any(base: &Node, over: &Node) -> Node {
+    match (&base.value, &over.value) {
+        (_, Value::Null) => base.clone(),
+        (Value::Map(_), Value::Map(_)) => merge(base, over),
+        (Value::List(_), Value::List(_)) => union(base, over, fingerprint),
+        _ => over.clone(),
+    }
+}
+
+fn is_map(node: &Node) -> bool {
+    matches!(node.value, Value::Map(_))
 }
 
 /// Options of one log driver mean nothing to another.
@@ -78,7 +122,7 @@ fn as_map(node: &Node, separators: &[char]) -> Option<Node> {
             Some(at) => (&text[..at], Value::Text(text[at + 1..].into())),
             None => (text, Value::Null),
         };
-        let entry = Entry { key: key.into(), mark: item.mark, value: Node { value, mark: item.mark } };
+        let entry = Entry { key: key.into(), mark: item.mark, value: item.with(value) };
         match places.get(&entry.key) {
             Some(&index) => entries[index] = entry,
             None => {
@@ -87,12 +131,12 @@ fn as_map(node: &Node, separators: &[char]) -> Option<Node> {
             }
         }
     }
-    Some(Node { value: Value::Map(entries.into()), mark: node.mark })
+    Some(node.with(Value::Map(entries.into())))
 }
 
 fn as_list(node: &Node) -> Node {
     match &node.value {
-        Value::Text(_) => Node { value: Value::List([node.clone()].into()), mark: node.mark },
+        Value::Text(_) => node.with(Value::List([node.clone()].into())),
         Value::Null | Value::List(_) | Value::Map(_) => node.clone(),
     }
 }
@@ -111,7 +155,7 @@ fn union(base: &Node, over: &Node, key: fn(&Node) -> String) -> Node {
             }
         }
     }
-    Node { value: Value::List(items.into()), mark: over.mark }
+    over.with(Value::List(items.into()))
 }
 
 /// The path in the container of a volume or device: two of them cannot be at one place.
@@ -123,6 +167,25 @@ fn target(node: &Node) -> String {
             parts.next().unwrap_or(first).to_owned()
         }
         Value::Map(_) => node.field("target").and_then(Node::text).map_or_else(|| fingerprint(node), str::to_owned),
+        Value::Null | Value::List(_) => fingerprint(node),
+    }
+}
+
+/// What a published port takes: the same one in the short and in the long form.
+fn port(node: &Node) -> String {
+    let field = |key: &str| node.field(key).and_then(Node::text).unwrap_or_default().to_owned();
+    match &node.value {
+        Value::Text(text) => {
+            let (rest, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
+            let (before, target) = rest.rsplit_once(':').unwrap_or(("", rest));
+            let (address, published) = before.rsplit_once(':').unwrap_or(("", before));
+            format!("{}:{published}:{target}/{protocol}", address.trim_matches(['[', ']']))
+        }
+        Value::Map(_) => {
+            let protocol = Some(field("protocol")).filter(|protocol| !protocol.is_empty());
+            let protocol = protocol.unwrap_or_else(|| "tcp".to_owned());
+            format!("{}:{}:{}/{protocol}", field("host_ip"), field("published"), field("target"))
+        }
         Value::Null | Value::List(_) => fingerprint(node),
     }
 }

@@ -9,6 +9,13 @@ use serde::{Deserialize, Serialize};
 pub struct Sources {
     /// Path of the Compose file itself; a key of `files`.
     pub main: String,
+    /// Further Compose files over `main`, keys of `files`: each is merged over those before it, as Docker Compose merges
+    /// them. Relative paths in them are relative to `main`.
+    #[serde(default)]
+    pub overrides: Vec<String>,
+    /// Profiles that are active; `*`: all. A service with `profiles` counts only if one of them is.
+    #[serde(default)]
+    pub profiles: BTreeSet<String>,
     /// Texts by path: the Compose file, the files that its services extend, environment files. A `.env` beside the
     /// Compose file gives variables, as Compose has it. Paths are those that [`resolve`] gives.
     pub files: BTreeMap<String, String>,
@@ -29,11 +36,17 @@ impl Sources {
     /// One file that refers to nothing.
     #[must_use]
     pub fn of(path: &str, text: &str) -> Self {
-        Self {
-            main: path.to_owned(),
-            files: BTreeMap::from([(path.to_owned(), text.to_owned())]),
-            variables: BTreeMap::new(),
-        }
+        Self { main: path.to_owned(), files: BTreeMap::from([(path.to_owned(), text.to_owned())]), ..Self::default() }
+    }
+
+    /// The Compose files in the order in which they are merged.
+    pub(crate) fn stack_files(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.main).chain(&self.overrides)
+    }
+
+    /// The file to which relative paths in `file` are relative.
+    pub(crate) fn base_of<'a>(&'a self, file: &'a str) -> &'a str {
+        if self.overrides.iter().any(|path| path == file) { &self.main } else { file }
     }
 
     /// The text of `path` as `base` refers to it, with the path by which it is known. A caller that did not resolve the

@@ -58,14 +58,16 @@ fn from_file(at: &At<'_>) -> BTreeMap<String, String> {
     }
 }
 
-/// Paths are relative to the file in which they are written, which is another one in an extended service.
+/// Paths are relative to the file in which they are written, which is another one in an extended service;
+/// in further files of the stack they are relative to the first one.
 fn open(at: &At<'_>, required: bool, format: Format) -> BTreeMap<String, String> {
     let Some(path) = at.filled() else { return BTreeMap::new() };
-    let base = at.cx.file_path(at.node.mark.file);
-    if let Some((known, text)) = at.cx.sources.find(&base, &path) {
+    let file = at.cx.file_path(at.node.mark.file);
+    let base = at.cx.sources.base_of(&file);
+    if let Some((known, text)) = at.cx.sources.find(base, &path) {
         return env_file::read(at.cx, &known, text, format);
     }
-    at.cx.miss_file(crate::resolve(&base, &path));
+    at.cx.miss_file(crate::resolve(base, &path));
     if required {
         let message = format!("the file `{}` was not sent along or does not exist", clip(&path));
         at.error_with(message, "write `required: false` if it need not exist");

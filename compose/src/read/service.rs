@@ -19,7 +19,7 @@ pub(crate) fn read(at: &At<'_>, world: &World) -> Option<ServiceSpec> {
         at.report_key(crate::Severity::Error, error.to_string());
     }
     let mut fields = Fields::of(at)?;
-    // They have been looked at already: the stack leaves services with profiles out, `extends` is resolved. What is no
+    // They have been looked at already: the stack leaves services of other profiles out, `extends` is resolved. What is no
     // list of profiles is told here.
     if let Some(at) = fields.take("profiles") {
         at.items();

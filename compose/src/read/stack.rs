@@ -8,8 +8,9 @@ use super::depends::report_circles;
 use super::volumes::read_volumes;
 use super::world::World;
 use super::{At, Fields, service};
-use crate::context::{Context, PROJECT};
+use crate::context::{Context, PROJECT, clip};
 use crate::diagnostic::Severity::{Error, Warning};
+use crate::suggest::did_you_mean;
 use crate::yaml::{Entry, Node};
 
 /// Reads the whole file; `services` are those of `root` with everything that they extend.
@@ -48,7 +49,7 @@ pub(crate) fn read_stack(
     }
     let world = World {
         services: services_at.node.entries().iter().map(|entry| entry.key.to_string()).collect(),
-        left_out: left_out(services),
+        left_out: left_out(&services_at, services),
         volumes,
         networks,
     };
@@ -68,8 +69,11 @@ fn read_services(services_at: &At<'_>, services: &[Entry], world: &World) -> Vec
             break;
         }
         if world.left_out.contains(&*entry.key) {
-            let message = "left out: it has `profiles`, and none is active";
-            at.report_key(Warning, message);
+            let message = "left out: none of its `profiles` is active".to_owned();
+            let profiles = entry.value.field("profiles").map(Node::items).unwrap_or_default();
+            let first = profiles.first().and_then(Node::text).map(clip);
+            let help = first.map(|profile| format!("activate one with --profile {profile}"));
+            at.report(Warning, at.key_mark, message, help);
         } else {
             specs.extend(service::read(&at, world));
         }
@@ -105,8 +109,22 @@ fn network_names(at: &At<'_>) -> BTreeSet<String> {
     entries.iter().map(|(name, _)| (*name).to_owned()).collect()
 }
 
-fn left_out(services: &[Entry]) -> BTreeSet<String> {
-    let has_profiles =
-        |entry: &&Entry| entry.value.field("profiles").is_some_and(|profiles| !profiles.items().is_empty());
-    services.iter().filter(has_profiles).map(|entry| entry.key.to_string()).collect()
+/// The services of which no profile is active. A profile that no service has is probably a slip.
+fn left_out(services_at: &At<'_>, services: &[Entry]) -> BTreeSet<String> {
+    let active = &services_at.cx.sources.profiles;
+    let profiles = |entry: &Entry| {
+        let items = entry.value.field("profiles").map(Node::items).unwrap_or_default().iter();
+        items.filter_map(Node::text).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let known: BTreeSet<String> = services.iter().flat_map(profiles).collect();
+    for profile in active.iter().filter(|profile| *profile != "*" && !known.contains(*profile)) {
+        let help = did_you_mean(profile, known.iter().map(String::as_str));
+        let message = format!("no service has the profile `{}`", clip(profile));
+        services_at.report(Warning, services_at.key_mark, message, help);
+    }
+    let is_out = |entry: &&Entry| {
+        let own = profiles(entry);
+        !own.is_empty() && !active.contains("*") && own.is_disjoint(active)
+    };
+    services.iter().filter(is_out).map(|entry| entry.key.to_string()).collect()
 }

@@ -8,5 +8,5 @@ mod merge_keys;
 mod node;
 mod parse;
 
-pub(crate) use node::{Entry, Mark, Node, Value};
+pub(crate) use node::{Entry, Mark, Node, Rule, Value};
 pub(crate) use parse::{Fault, parse};

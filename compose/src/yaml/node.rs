@@ -18,6 +18,18 @@ pub(crate) struct Mark {
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) mark: Mark,
+    pub(crate) rule: Rule,
+}
+
+/// What becomes of the value of an earlier file, or of an extended service, under this one. Compose's own tags say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// The two become one, as the key has it.
+    Merge,
+    /// `!override`: this one counts alone.
+    Override,
+    /// `!reset`: neither counts.
+    Reset,
 }
 
 /// What a node is.
@@ -41,6 +53,20 @@ pub(crate) struct Entry {
 }
 
 impl Node {
+    /// A value to which the usual rules apply.
+    pub(crate) fn new(value: Value, mark: Mark) -> Self {
+        Self { value, mark, rule: Rule::Merge }
+    }
+
+    /// Another value in the place of this one.
+    pub(crate) fn with(&self, value: Value) -> Self {
+        Self { value, mark: self.mark, rule: self.rule }
+    }
+
+    pub(crate) fn is_reset(&self) -> bool {
+        self.rule == Rule::Reset
+    }
+
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
     }

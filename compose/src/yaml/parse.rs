@@ -6,7 +6,7 @@ use std::rc::Rc;
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::merge_keys::merge;
-use super::{Entry, Mark, Node, Value};
+use super::{Entry, Mark, Node, Rule, Value};
 use crate::{MAX_DEPTH, MAX_NODES, MAX_TEXT, MAX_WORK};
 
 /// A problem of the text itself.
@@ -54,6 +54,7 @@ pub(super) type Weighed = (Node, Weight);
 /// A list or mapping that is not closed yet.
 struct Open {
     mark: Mark,
+    rule: Rule,
     anchor: usize,
     weight: Weight,
     content: Content,
@@ -117,7 +118,7 @@ impl Builder {
     fn handle(&mut self, event: Event<'_>, mark: Mark) -> Result<(), Fault> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.check_tag(tag.as_deref(), mark);
+                let rule = self.rule_of(tag.as_deref(), mark);
                 let forced = tag.as_deref().and_then(Tag::core_suffix) == Some("str");
                 let weight = Weight { nodes: 1, bytes: text.len() as u64, height: 0 };
                 self.spend(weight, mark)?;
@@ -127,17 +128,17 @@ impl Builder {
                 }
                 let is_null =
                     style == ScalarStyle::Plain && !forced && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-                let node = if is_null { Node { value: Value::Null, mark } } else { text_node(&text, mark) };
-                self.finish((node, weight), anchor, mark)
+                let node = if is_null { Node::new(Value::Null, mark) } else { text_node(&text, mark) };
+                self.finish((Node { rule, ..node }, weight), anchor, mark)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.check_tag(tag.as_deref(), mark);
-                self.begin(Content::List(Vec::new()), anchor, mark)
+                let rule = self.rule_of(tag.as_deref(), mark);
+                self.begin(Content::List(Vec::new()), rule, anchor, mark)
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.check_tag(tag.as_deref(), mark);
+                let rule = self.rule_of(tag.as_deref(), mark);
                 let content = Content::Map { entries: Vec::new(), seen: Seen::new(), merges: Vec::new(), key: None };
-                self.begin(content, anchor, mark)
+                self.begin(content, rule, anchor, mark)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(id) => self.alias(id, mark),
@@ -149,20 +150,21 @@ impl Builder {
         }
     }
 
-    /// Tags of the core schema say what we would find anyway. Compose's own change how several files merge, which we do
-    /// not do; dropping them silently would change what the file means.
-    fn check_tag(&mut self, tag: Option<&Tag>, mark: Mark) {
-        let Some(tag) = tag else { return };
-        let known = tag.core_suffix().is_some() || matches!((tag.handle(), tag.suffix()), ("" | "!", "" | "!"));
-        if known {
-            return;
+    /// Tags of the core schema say what we would find anyway. Compose's own change how values merge.
+    fn rule_of(&mut self, tag: Option<&Tag>, mark: Mark) -> Rule {
+        let Some(tag) = tag else { return Rule::Merge };
+        if tag.core_suffix().is_some() || matches!((tag.handle(), tag.suffix()), ("" | "!", "" | "!")) {
+            return Rule::Merge;
         }
         let name = tag.original();
-        let message = match name.as_str() {
-            "!reset" | "!override" => format!("the tag `{name}` is not supported: files are not merged here"),
-            _ => format!("unknown tag `{}`", clip(&name)),
-        };
+        match name.as_str() {
+            "!reset" => return Rule::Reset,
+            "!override" => return Rule::Override,
+            _ => (),
+        }
+        let message = format!("unknown tag `{}`", clip(&name));
         self.faults.push(Fault { mark, message, help: None });
+        Rule::Merge
     }
 
     fn spend(&mut self, weight: Weight, mark: Mark) -> Result<(), Fault> {
@@ -211,18 +213,18 @@ impl Builder {
         Ok(())
     }
 
-    fn begin(&mut self, content: Content, anchor: usize, mark: Mark) -> Result<(), Fault> {
+    fn begin(&mut self, content: Content, rule: Rule, anchor: usize, mark: Mark) -> Result<(), Fault> {
         if self.wants_key() {
             return Err(fault(mark, "a key must be a plain text, not a list or mapping"));
         }
         let weight = Weight { nodes: 1, bytes: 0, height: 1 };
         self.spend(weight, mark)?;
-        self.open.push(Open { mark, anchor, weight, content });
+        self.open.push(Open { mark, rule, anchor, weight, content });
         Ok(())
     }
 
     fn close(&mut self) -> Result<(), Fault> {
-        let Some(Open { mark, anchor, mut weight, content }) = self.open.pop() else { return Ok(()) };
+        let Some(Open { mark, rule, anchor, mut weight, content }) = self.open.pop() else { return Ok(()) };
         let value = match content {
             Content::List(items) => Value::List(items.into()),
             Content::Map { mut entries, mut seen, merges, .. } => {
@@ -235,7 +237,7 @@ impl Builder {
                 Value::Map(entries.into())
             }
         };
-        self.finish((Node { value, mark }, weight), anchor, mark)
+        self.finish((Node { value, mark, rule }, weight), anchor, mark)
     }
 
     fn alias(&mut self, id: usize, mark: Mark) -> Result<(), Fault> {
@@ -292,7 +294,7 @@ impl Weight {
 }
 
 fn text_node(text: &str, mark: Mark) -> Node {
-    Node { value: Value::Text(text.into()), mark }
+    Node::new(Value::Text(text.into()), mark)
 }
 
 fn fault(mark: Mark, message: &str) -> Fault {
