@@ -26,7 +26,7 @@ pub(crate) enum Refused<'a> {
     NoEngine,
     Engine(&'a EngineState),
     Platform { device: Arch, wanted: Cow<'a, [Platform]> },
-    Constraint { constraint: &'a Constraint, value: Cow<'a, str> },
+    Constraint { constraint: &'a Constraint, value: Cow<'a, str>, twin: Option<Twin<'a>> },
     MemoryLimits,
     Cpu { free: u64, wanted: u32 },
     Memory { free: u64, wanted: u64 },
@@ -76,7 +76,8 @@ pub(crate) fn suits<'a>(
     for constraint in &content.spec.constraints {
         let value = value_of(device, &constraint.key);
         if is_equal(&constraint.key, &value, &constraint.value) != constraint.equal {
-            return Err(Refused::Constraint { constraint, value });
+            let twin = if value.is_empty() { twin(device, &constraint.key) } else { None };
+            return Err(Refused::Constraint { constraint, value, twin });
         }
     }
     if content.need.memory_limit && facts.memory_limits == MemoryLimits::Off {
@@ -124,15 +125,31 @@ pub(crate) fn value_of<'a>(device: &'a Device, key: &ConstraintKey) -> Cow<'a, s
     let facts = device.facts.as_ref();
     match key {
         ConstraintKey::NodeLabel(label) => device.labels.get(label).map_or("", String::as_str).into(),
-        ConstraintKey::EngineLabel(label) => {
-            let labels = facts.map_or(&[][..], |facts| &facts.labels);
-            labels.iter().find(|(key, _)| key == label).map_or("", |(_, value)| value.as_str()).into()
-        }
+        ConstraintKey::EngineLabel(label) => engine_label(device, label).unwrap_or_default().into(),
         ConstraintKey::Name => device.name.as_str().into(),
         ConstraintKey::Os => "linux".into(),
         ConstraintKey::Arch => facts.map_or(Cow::Borrowed(""), |facts| facts.arch.to_string().into()),
         ConstraintKey::Role => ROLE.into(),
     }
+}
+
+/// The label of the other kind with the same name, as `engine.labels`, name and value: those that a device brings along
+/// (its agent's settings) and those that the hub gave it are easily taken for one another.
+type Twin<'a> = (&'static str, &'a str, &'a str);
+
+fn twin<'a>(device: &'a Device, key: &'a ConstraintKey) -> Option<Twin<'a>> {
+    match key {
+        ConstraintKey::NodeLabel(label) => engine_label(device, label).map(|value| ("engine.labels", &**label, value)),
+        ConstraintKey::EngineLabel(label) => {
+            device.labels.get(label).map(|value| ("node.labels", &**label, value.as_str()))
+        }
+        ConstraintKey::Name | ConstraintKey::Os | ConstraintKey::Arch | ConstraintKey::Role => None,
+    }
+}
+
+fn engine_label<'a>(device: &'a Device, label: &str) -> Option<&'a str> {
+    let labels = device.facts.as_ref().map_or(&[][..], |facts| &facts.labels);
+    labels.iter().find(|(key, _)| key == label).map(|(_, value)| value.as_str())
 }
 
 /// Swarm compares without regard to case; architectures have more than one name each.
@@ -170,9 +187,13 @@ impl fmt::Display for Refused<'_> {
                 let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
                 write!(f, "it is linux/{device}, and the image is for {}", wanted.join(", "))
             }
-            Self::Constraint { constraint, value } => {
+            Self::Constraint { constraint, value, twin } => {
                 let sign = if constraint.equal { "==" } else { "!=" };
-                write!(f, "{} is `{value}`, wanted {sign} `{}`", key_text(&constraint.key), constraint.value)
+                write!(f, "{} is `{value}`, wanted {sign} `{}`", key_text(&constraint.key), constraint.value)?;
+                match twin {
+                    Some((kind, label, value)) => write!(f, "; but {kind}.{label} is `{value}`: is that meant?"),
+                    None => Ok(()),
+                }
             }
             Self::MemoryLimits => f.write_str(
                 "memory limits do not work there; add `cgroup_enable=memory` to its kernel command line and reboot",

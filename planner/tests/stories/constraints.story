@@ -10,6 +10,8 @@ service shop/big x1 memory 8GiB
 service shop/cam x2 generic camera=1
 service shop/video x1 device /dev/video0
 service shop/limit x1 memory-limit 64MiB constraint node.hostname==pi-2
+service shop/mixed x1 constraint node.labels.disk==ssd
+service shop/turned x1 constraint engine.labels.zone==attic
 apply shop
 wait 2s
 expect shop/attic on pi-1
@@ -25,3 +27,6 @@ expect shop/video on pi-1
 expect refusal shop/big.1 pi-1 "GiB of memory are free"
 expect refusal shop/limit.1 pi-2 "cgroup_enable=memory"
 expect refusal shop/limit.1 pi-1 "node.hostname is `pi-1`, wanted == `pi-2`"
+# Labels of the device itself and labels given by the hub are easily taken for one another.
+expect refusal shop/mixed.1 pc-1 "node.labels.disk is ``, wanted == `ssd`; but engine.labels.disk is `ssd`: is that meant?"
+expect refusal shop/turned.1 pi-1 "but node.labels.zone is `attic`: is that meant?"
