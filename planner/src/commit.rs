@@ -325,7 +325,8 @@ impl Fleet {
         self.set_waiting(six, replica.number, why.cloned());
         self.tidy_slot(six, replica.number);
         if let Some(why) = why {
-            let text = format!("{replica} waits");
+            // Most reasons begin with "waits" themselves.
+            let text = format!("{replica} is pending");
             notes.push(Note::of_replica(NoteKind::ReplicaPending, replica, text).because(why.to_string()));
         }
     }
