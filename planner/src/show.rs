@@ -200,6 +200,7 @@ impl Fleet {
             device: &device.name,
             liveness: device.liveness,
             revision: copy.revision,
+            spec: &copy.content.spec,
             stage: copy.stage,
             reason: &copy.reason,
             seen: copy.seen.as_deref(),

@@ -87,7 +87,11 @@ impl<'a> Planner<'a> {
             return;
         }
         let running = copies.iter().filter(|(_, copy)| copy.stage == Stage::Run);
-        let succeeded = running.clone().any(|(_, copy)| copy.revision == service.revision);
+        // A successor that must leave, or whose device is gone, takes nothing over: its predecessor may have to go on.
+        let succeeded = running.clone().filter(|(_, copy)| copy.revision == service.revision).any(|(_, copy)| {
+            let (standing, _) = standing::of(self.fleet, service, copy, true, self.now);
+            !matches!(standing, Standing::Leaving(_) | Standing::Gone(_))
+        });
         let mut again = None;
         let mut stands: Vec<Copy<'_>> = running
             .map(|&(id, copy)| {

@@ -133,6 +133,8 @@ pub struct CopyView<'a> {
     pub liveness: Liveness,
     /// With which content.
     pub revision: Revision,
+    /// That content; the service's present one may be another.
+    pub spec: &'a ServiceSpec,
     /// How far it is to go.
     pub stage: Stage,
     /// Why it is there.

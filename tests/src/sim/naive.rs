@@ -13,13 +13,9 @@ use super::workload::Operator;
 /// # Errors
 /// Why not.
 pub fn may_take(fleet: &Fleet, id: PlacementId, placement: &PlacementRecord, devices: &[Device]) -> Result<(), String> {
-    let Some(service) = fleet.service(&placement.service) else { return Ok(()) };
+    let Some(own) = fleet.copy(id) else { return Ok(()) };
     let Some(device) = fleet.device(&placement.device) else { return Err("no such device".to_owned()) };
     let Some(machine) = devices.iter().find(|other| other.name == placement.device) else { return Ok(()) };
-    if service.revision != placement.revision {
-        // A copy with an earlier content can only be judged with that.
-        return Ok(());
-    }
     let copies: Vec<CopyView<'_>> = fleet.copies_on(&placement.device).collect();
     let is_own = |other: &CopyView<'_>| {
         other.replica.service == placement.service && other.replica.number == placement.number && other.placement != id
@@ -27,19 +23,19 @@ pub fn may_take(fleet: &Fleet, id: PlacementId, placement: &PlacementRecord, dev
     // A cordoned device keeps what it has, and changes it too.
     let is_kept = placement.reason.cause == Cause::Changed && device.availability == Availability::Cordon;
     if is_kept && copies.iter().any(is_own) {
-        constraints(service.spec, &device, machine)?;
+        constraints(own.spec, &device, machine)?;
     } else {
-        rules(service.spec, &device, machine)?;
+        rules(own.spec, &device, machine)?;
     }
-    let own = copies.iter().filter(|other| other.replica.service == placement.service && other.placement != id);
-    if let Some(most) = service.spec.max_per_device {
+    let beside = copies.iter().filter(|other| other.replica.service == placement.service && other.placement != id);
+    if let Some(most) = own.spec.max_per_device {
         let runs = |other: &&CopyView<'_>| other.stage != Stage::Prepare && other.replica.number != placement.number;
-        let others = own.filter(runs).count();
+        let others = beside.filter(runs).count();
         if others + 1 > usize::try_from(most).unwrap_or(usize::MAX) {
             return Err(format!("{} copies are there already", others));
         }
     }
-    room(fleet, &copies, machine)
+    room(&copies, machine)
 }
 
 /// The rules that do not depend on what else is there.
@@ -75,15 +71,11 @@ pub fn constraints(spec: &ServiceSpec, device: &DeviceView<'_>, machine: &Device
 }
 
 /// Whether all that runs, or still may, has room on the device.
-fn room(fleet: &Fleet, copies: &[CopyView<'_>], machine: &Device) -> Result<(), String> {
+fn room(copies: &[CopyView<'_>], machine: &Device) -> Result<(), String> {
     let (mut cpu, mut memory) = (0_u64, 0_u64);
     for copy in copies.iter().filter(|copy| copy.stage != Stage::Prepare) {
-        let Some(service) = fleet.service(&copy.replica.service) else { continue };
-        if service.revision != copy.revision {
-            continue;
-        }
-        cpu += u64::from(service.spec.reservation.cpu.0);
-        memory += service.spec.reservation.memory.0;
+        cpu += u64::from(copy.spec.reservation.cpu.0);
+        memory += copy.spec.reservation.memory.0;
     }
     if cpu > u64::from(machine.facts.cpu.0) || memory > machine.facts.memory.0 {
         return Err(format!("{cpu} of {} and {memory} of {} reserved", machine.facts.cpu.0, machine.facts.memory.0));
@@ -130,10 +122,10 @@ pub fn could_take(
     }
     let (mut cpu, mut memory) = (u64::from(spec.reservation.cpu.0), spec.reservation.memory.0);
     for copy in &copies {
-        let Some(other) = fleet.service(&copy.replica.service) else { continue };
-        cpu += u64::from(other.spec.reservation.cpu.0);
-        memory += other.spec.reservation.memory.0;
-        let shared = other.spec.container.ports.iter().any(|port| spec.container.ports.contains(port));
+        // As it is, also where a change of it is under way.
+        cpu += u64::from(copy.spec.reservation.cpu.0);
+        memory += copy.spec.reservation.memory.0;
+        let shared = copy.spec.container.ports.iter().any(|port| spec.container.ports.contains(port));
         if shared {
             return Err(format!("{} holds its port", copy.replica));
         }

@@ -39,6 +39,12 @@ impl Link {
     pub fn is_whole(&self) -> bool {
         self.up && self.down
     }
+
+    /// Whether a message has to wait although the link is back: what was sent before it on its topic still waits.
+    #[must_use]
+    pub fn waits_behind(&self, channel: Channel, held: &[(Channel, Vec<u8>)]) -> bool {
+        held.iter().any(|(other, _)| !self.overtakes || *other == channel)
+    }
 }
 
 /// One connection of a device to the broker. Each end has its own belief about whether it stands.

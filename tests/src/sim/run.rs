@@ -9,6 +9,7 @@ use super::hub::Hub;
 use super::profile::Profile;
 use super::queue::Time;
 use super::rng::Rng;
+use super::show;
 use super::sometimes::Sometimes;
 use super::world::{Event, Setup, World};
 
@@ -54,6 +55,10 @@ pub fn run(setup: Setup) -> Outcome {
     }
     if world.check.broken.is_none() {
         watch(&mut world);
+    }
+    if world.check.broken.is_some() {
+        let known = world.hub.core.as_ref().map(|core| show::fleet(core.fleet())).unwrap_or_default();
+        known.into_iter().for_each(|line| world.line(|| line));
     }
     Outcome {
         broken: world.check.broken.take(),

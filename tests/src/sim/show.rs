@@ -2,7 +2,7 @@
 
 use outrigger_agent::core::Action;
 use outrigger_agent::engine::EngineEvent;
-use outrigger_planner::{Record, Value};
+use outrigger_planner::{Fleet, Record, ReplicaView, Value};
 use outrigger_protocol::{Assignment, DownMessage, Status, UpMessage};
 
 /// A message of a device.
@@ -99,4 +99,39 @@ pub fn difference(a: &Assignment, b: &Assignment) -> String {
         a.specs,
         b.specs
     )
+}
+
+/// All that the hub knows of its devices, services and copies: what a run that broke something is judged by.
+#[must_use]
+pub fn fleet(fleet: &Fleet) -> Vec<String> {
+    let mut lines: Vec<String> = fleet.safe_mode().map(|why| format!("nothing moves: {why}")).into_iter().collect();
+    lines.extend(fleet.devices().map(|device| {
+        let (held, stamp) = (device.held.map(|stamp| stamp.to_string()), device.stamp);
+        let used = format!("{} and {}", device.reserved_cpu, device.reserved_memory);
+        let has = device.facts.map(|facts| format!("{} and {}", facts.cpu, facts.memory));
+        format!(
+            "{} is {} and {:?}, holds {held:?} of {stamp}, engine {:?}, {used} of {has:?} reserved, labels {:?}",
+            device.name, device.liveness, device.availability, device.engine, device.labels
+        )
+    }));
+    for service in fleet.services() {
+        lines.push(format!(
+            "{} wants {} of revision {}, roll {:?}",
+            service.name, service.wanted, service.revision.0, service.roll
+        ));
+        lines.extend(fleet.replicas(service.name).map(|replica| replica_line(&replica)));
+    }
+    lines
+}
+
+fn replica_line(replica: &ReplicaView<'_>) -> String {
+    let copies: Vec<String> = replica
+        .copies
+        .iter()
+        .map(|copy| {
+            let phase = copy.seen.map(|seen| &seen.phase);
+            format!("{} on {} {:?} of revision {} {phase:?}", copy.placement, copy.device, copy.stage, copy.revision.0)
+        })
+        .collect();
+    format!("  {} waits {:?}: {}", replica.name, replica.waiting, copies.join(", "))
 }

@@ -92,10 +92,11 @@ impl World {
     pub fn at_broker(&mut self, conn: ConnId, channel: Channel, bytes: Vec<u8>) {
         let Some(open) = self.broker.conns.get_mut(&conn).filter(|open| open.at_broker) else { return };
         let device = open.device;
-        if self.devices[device].link.up {
-            self.reach_hub(device, channel, bytes, 0);
-        } else {
+        let link = &self.devices[device].link;
+        if !link.up || link.waits_behind(channel, &open.held_up) {
             open.held_up.push((channel, bytes));
+        } else {
+            self.reach_hub(device, channel, bytes, 0);
         }
     }
 
@@ -117,7 +118,8 @@ impl World {
     pub fn at_device(&mut self, conn: ConnId, channel: Channel, bytes: Vec<u8>) {
         let Some(open) = self.broker.conns.get_mut(&conn).filter(|open| open.at_device) else { return };
         let device = open.device;
-        if !self.devices[device].link.down {
+        let link = &self.devices[device].link;
+        if !link.down || link.waits_behind(channel, &open.held_down) {
             open.held_down.push((channel, bytes));
             return;
         }
@@ -169,10 +171,10 @@ impl World {
                 self.sometimes.count("a cut link came back before anybody noticed");
             }
             for (channel, bytes) in up {
-                self.after(0, Event::AtBroker(id, channel, bytes));
+                self.at_broker(id, channel, bytes);
             }
             for (channel, bytes) in down {
-                self.after(0, Event::AtDevice(id, channel, bytes));
+                self.at_device(id, channel, bytes);
             }
             if at_broker && !at_device {
                 self.after(1, Event::BrokerSees(id));
