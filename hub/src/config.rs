@@ -77,6 +77,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("lost_after", "4s"),
     ("lost_after_will", "2s"),
     ("lost_after_of", ""),
+    ("pull_stall", "10m"),
     ("insecure_listen", "false"),
     ("insecure_registries", ""),
 ];
@@ -137,6 +138,7 @@ impl Checks<'_> {
         let lost_after = self.duration("lost_after");
         let lost_after_will = self.duration("lost_after_will");
         let rules = self.rules();
+        let pull_stall = self.duration("pull_stall");
         let (heartbeat, suspect_after, lost_after) = (heartbeat?, suspect_after?, lost_after?);
         if suspect_after <= heartbeat {
             let [long, short] = [suspect_after, heartbeat].map(said);
@@ -155,6 +157,7 @@ impl Checks<'_> {
             lost_after_will: shutdown,
             longest_learnt: default.longest_learnt.max(lost_after * 4),
             start_grace: default.start_grace.max(lost_after * 3),
+            pull_stall: pull_stall?,
             ..default
         })
     }

@@ -194,6 +194,7 @@ impl Fleet {
             seen_at: now,
             running_since: None,
             pulled: false,
+            pull_moved_at: now - self.deaf,
             usage: None,
             longest_lease: service.lease().unwrap_or_default(),
         };

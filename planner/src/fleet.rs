@@ -1,6 +1,7 @@
 //! The fleet: everything that the hub knows, owned by one task.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use outrigger_protocol::{DeviceName, Epoch, Generation, Moment, PlacementId, Platform, ServiceRef, StackName, Stamp};
 
@@ -44,6 +45,8 @@ pub struct Fleet {
     /// Devices that are not heard although they should be, by when they were heard last.
     pub(crate) silent: BTreeSet<(Moment, DeviceIx)>,
     pub(crate) up: u32,
+    /// How long, in all, the hub could not hear.
+    pub(crate) deaf: Duration,
     pub(crate) safe: Option<Safe>,
     /// Devices that have stayed for a while and may have too little to do.
     pub(crate) uneven: BTreeSet<DeviceIx>,
@@ -110,6 +113,7 @@ impl Fleet {
             waiting: BTreeMap::new(),
             silent: BTreeSet::new(),
             up: 0,
+            deaf: Duration::ZERO,
             safe: None,
             uneven: BTreeSet::new(),
             evening: None,

@@ -77,6 +77,7 @@ impl Fleet {
     /// The hub or its broker could not hear for so long, until `now`. That is never counted as anybody's silence.
     pub fn paused(&mut self, gap: Duration, now: Moment) {
         self.basis += 1;
+        self.deaf += gap;
         let all: Vec<DeviceIx> = self.devices.iter().map(|(ix, _)| ix).collect();
         for ix in all {
             let Some(device) = self.devices.get_mut(ix) else { continue };
@@ -366,6 +367,7 @@ impl Fleet {
             device.returned_at = Some(now);
             device.came_at = Some(now);
         }
+        self.excuse_pulls(ix, now);
         self.set_liveness(ix, Liveness::Up, "it is heard".to_owned());
         self.dirty.devices.insert(ix);
         let text = match before {

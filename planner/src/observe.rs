@@ -176,6 +176,9 @@ impl Fleet {
         copy.running_since = working.then(|| copy.running_since.filter(|_| !restarted).unwrap_or(now));
         let made = matches!(observed.phase, Phase::Starting | Phase::Running | Phase::Unhealthy | Phase::Completed);
         copy.pulled |= made || observed.phase == Phase::Prepared;
+        if before.is_none_or(|seen| seen.phase != observed.phase) {
+            copy.pull_moved_at = now - self.deaf;
+        }
         copy.seen_at = now;
         copy.seen = Some(Box::new(observed));
         if same {
@@ -188,6 +191,16 @@ impl Fleet {
             self.settle_home(slot, ix);
         }
         reply.notes.extend(note.and_then(|note| self.name_note(slot, ix, note)));
+    }
+
+    /// A device was not heard for a while: its pulls may have got on meanwhile.
+    pub(crate) fn excuse_pulls(&mut self, ix: DeviceIx, now: Moment) {
+        let Some(device) = self.devices.get(ix) else { return };
+        for id in &device.placements {
+            if let Some(copy) = self.placements.get_mut(id) {
+                copy.pull_moved_at = now - self.deaf;
+            }
+        }
     }
 
     /// The local volume of a replica is where its container has been made.

@@ -44,6 +44,9 @@ pub struct Policy {
     pub full_permille: u16,
     /// A new copy that does not run after so long (its image being there) stops a roll.
     pub start_deadline: Duration,
+    /// A pull whose bytes do not grow for so long is tried on another device. Unpacking what has all arrived is silent,
+    /// and gets three times as long.
+    pub pull_stall: Duration,
     /// Most devices that may join.
     pub max_devices: usize,
     /// Whether copies are moved back to devices that have been empty for a while.
@@ -91,6 +94,7 @@ impl Default for Policy {
             settle: Duration::from_secs(60),
             full_permille: 950,
             start_deadline: Duration::from_secs(120),
+            pull_stall: Duration::from_secs(600),
             max_devices: 100_000,
             rebalance: Rebalance::Gently,
         }

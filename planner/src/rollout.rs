@@ -14,6 +14,7 @@ use crate::reconcile::{Planner, replica};
 use crate::record::Stage;
 use crate::search::{self, Avoid};
 use crate::service::{Placement, Service};
+use crate::standing;
 use crate::wish::Availability;
 
 /// Room for a successor that fits nowhere is looked for so often: its old copy goes on, and nothing else calls for haste.
@@ -53,6 +54,7 @@ impl<'a> Planner<'a> {
             .map(|&n| (n, self.sort(service, n)))
             .collect();
         self.drop_stale(service, &slots);
+        self.drop_hanging(service, &slots);
         let (batch, failed) = self.judge_batch(service, &slots, &touched);
         if service.roll.paused.is_some() || failed {
             return;
@@ -99,6 +101,26 @@ impl<'a> Planner<'a> {
                 !open && self.fleet.safe.is_none() && sorted.old.is_some_and(|(_, old)| old.device != copy.device);
             if copy.revision != service.revision || sorted.new.is_some() || gone {
                 self.drop_copy(service, id, copy, DropCause::Changed);
+            }
+        }
+    }
+
+    /// Successors whose pull hangs, where another device could take them.
+    fn drop_hanging(&mut self, service: &'a Service, slots: &BTreeMap<u32, Sorted<'a>>) {
+        for (number, sorted) in slots {
+            let (Some((id, copy)), Some((_, old))) = (sorted.prepared, sorted.old) else { continue };
+            let Some(device) = self.fleet.devices.get(copy.device) else { continue };
+            let Some((at, _)) = standing::stall(self.fleet, device, copy) else { continue };
+            if self.now < at {
+                self.look_again(service, None, Some(at));
+                continue;
+            }
+            let stale = copy.revision != service.revision || sorted.new.is_some();
+            let pinned = is_pinned(service) || service.home(*number).is_some();
+            let barred = [old.device, copy.device];
+            let query = self.query(service, &service.content, &barred, None, Avoid::Strictly);
+            if !stale && !pinned && search::best(&self.scratch, &query).is_some() && self.may_move(service, *number) {
+                self.drop_failing(service, id, copy);
             }
         }
     }
@@ -220,7 +242,7 @@ impl<'a> Planner<'a> {
         let cause = Cause::Changed;
         let stop_first = service.content.spec.update.order == Order::StopFirst;
         let query = self.query(service, &service.content, &[], None, Avoid::IfPossible);
-        if self.stays_there(service, old, stop_first) {
+        if self.stays_there(service, old, stop_first) && !self.is_shunned(service, old) {
             let score = search::score(&self.scratch, &query, old.device);
             // Stopped first, the old copy makes room for the new one, which is not counted twice meanwhile.
             if !stop_first {
@@ -233,8 +255,7 @@ impl<'a> Planner<'a> {
         let only = home.and_then(|home| self.fleet.devices.find(home));
         let barred = [old.device];
         let query = self.query(service, &service.content, &barred, only, Avoid::IfPossible);
-        let pinned = service.is_global() || service.content.spec.loss == LossPolicy::Wait;
-        let found = if pinned || home.is_some() && (only.is_none() || only == Some(old.device)) {
+        let found = if is_pinned(service) || home.is_some() && (only.is_none() || only == Some(old.device)) {
             None
         } else {
             search::best(&self.scratch, &query)
@@ -251,6 +272,16 @@ impl<'a> Planner<'a> {
         self.scratch.give(&service.content, ix);
         self.place(service, number, ix, (service.revision, Stage::Prepare), Reason { cause, score });
         true
+    }
+
+    /// Whether the device of a copy is avoided, as after a pull that hung there, and another would take its successor.
+    fn is_shunned(&self, service: &'a Service, old: &Placement) -> bool {
+        let barred = [old.device];
+        let query = self.query(service, &service.content, &barred, None, Avoid::Strictly);
+        service.avoid.get(&old.device).is_some_and(|until| *until > self.now)
+            && !is_pinned(service)
+            && service.home(old.number).is_none()
+            && search::best(&self.scratch, &query).is_some()
     }
 
     /// Whether the successor of a copy can have the same device.
@@ -344,6 +375,11 @@ impl<'a> Planner<'a> {
     fn step(&mut self, service: &Service, step: RollStep) {
         self.changes.push(Change::Roll { service: service.name.clone(), step });
     }
+}
+
+/// Whether the copies of a service have only one device each that will do.
+fn is_pinned(service: &Service) -> bool {
+    service.is_global() || service.content.spec.loss == LossPolicy::Wait
 }
 
 /// Whether a device may be given the successor of what it has: a cordoned one keeps what it has, and changes it too.

@@ -90,6 +90,7 @@ impl Fleet {
             seen_at: now,
             running_since: None,
             pulled: false,
+            pull_moved_at: now - self.deaf,
             usage: None,
             longest_lease: record.longest_lease.max(service.lease().unwrap_or_default()),
         };

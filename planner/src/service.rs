@@ -92,6 +92,8 @@ pub(crate) struct Placement {
     pub running_since: Option<Moment>,
     /// Whether its image was there when it was seen.
     pub pulled: bool,
+    /// When its pull was seen to get on last; without the time in which the hub could not hear.
+    pub pull_moved_at: Moment,
     pub usage: Option<Usage>,
     /// Longest lease that its device was ever told for it.
     pub longest_lease: Duration,

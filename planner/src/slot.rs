@@ -251,13 +251,20 @@ impl<'a> Planner<'a> {
             let device = self.fleet.devices.get(copy.device)?;
             return Some(Some(Waiting::Volume(device.name.clone())));
         }
-        let recent: Vec<_> = slot.moved_at.iter().filter(|at| self.now.since(**at) < HOUR).collect();
-        if recent.len() >= self.fleet.policy.moves_per_hour as usize {
-            let again = recent.first().map(|at| **at + HOUR);
+        if !self.may_move(service, number) {
+            let recent = slot.moved_at.iter().find(|at| self.now.since(**at) < HOUR);
+            let again = recent.map(|at| *at + HOUR);
             self.look_again(service, Some(number), again);
             return why("it was moved as often as is allowed within an hour");
         }
         None
+    }
+
+    /// Whether a replica may be moved once more within this hour because it fails.
+    pub(crate) fn may_move(&self, service: &Service, number: u32) -> bool {
+        let moved = service.slots.get(&number).map_or(&[][..], |slot| &slot.moved_at);
+        let recent = moved.iter().filter(|at| self.now.since(**at) < HOUR).count();
+        recent < self.fleet.policy.moves_per_hour as usize
     }
 
     /// Starts a copy that was only prepared so far.
@@ -398,7 +405,7 @@ impl<'a> Planner<'a> {
         self.changes.push(Change::Drop { placement: id, replica, device, why });
     }
 
-    fn drop_failing(&mut self, service: &Service, id: PlacementId, copy: &Placement) {
+    pub(crate) fn drop_failing(&mut self, service: &Service, id: PlacementId, copy: &Placement) {
         let until = self.now + self.fleet.policy.avoid_for;
         if let Some(device) = self.fleet.devices.get(copy.device) {
             let (service, device) = (service.name.clone(), device.name.clone());

@@ -1,10 +1,11 @@
 //! How one copy stands: whether it does its work, may yet do it, must leave, or is gone.
 
-use outrigger_protocol::{ExitCause, LossPolicy, Moment, Phase};
+use outrigger_protocol::{Bytes, ExitCause, LossPolicy, Moment, Phase};
 
 use crate::device::Device;
 use crate::filter;
 use crate::fleet::Fleet;
+use crate::note::span;
 use crate::plan::{Cause, Liveness, Waiting};
 use crate::record::Stage;
 use crate::service::{Placement, Service};
@@ -73,10 +74,30 @@ pub(crate) fn of(fleet: &Fleet, service: &Service, copy: &Placement, succeeded: 
     if engine && !stays && !service.is_exclusive() && !service.is_global() {
         return (Standing::Gone(Cause::EngineAway(name())), None);
     }
-    match failure(fleet, device, copy) {
-        Some(failure) => (Standing::Failing(failure), again),
-        None => (Standing::Hopeful(waiting), again),
+    if let Some(failure) = failure(fleet, device, copy) {
+        return (Standing::Failing(failure), again);
     }
+    match stall(fleet, device, copy) {
+        Some((at, failure)) if now >= at => (Standing::Failing(failure), again),
+        stall => (Standing::Hopeful(waiting), again.into_iter().chain(stall.map(|(at, _)| at)).min()),
+    }
+}
+
+/// From when on the pull of a copy counts as hanging unless it gets on, and what is said then; none: it is not pulled.
+///
+/// The device tells every byte, so what it does not tell has not come. A device that is not heard tells nothing.
+pub(crate) fn stall(fleet: &Fleet, device: &Device, copy: &Placement) -> Option<(Moment, Failure)> {
+    let Some(Phase::Pulling { done, total }) = copy.phase() else { return None };
+    if device.liveness != Liveness::Up {
+        return None;
+    }
+    let (limit, what) = if *total > 0 && done == total {
+        (fleet.policy.pull_stall * UNPACKING, "all of its image has arrived and it does not get unpacked".to_owned())
+    } else {
+        (fleet.policy.pull_stall, format!("nothing more of its image arrives ({} of {})", Bytes(*done), Bytes(*total)))
+    };
+    let why = format!("{what} for {}", span(limit));
+    Some((copy.pull_moved_at + limit + fleet.deaf, Failure { why, elsewhere: true }))
 }
 
 enum Loss {
@@ -143,6 +164,9 @@ fn engine_away(fleet: &Fleet, device: &Device, now: Moment) -> (bool, Option<Mom
     }
 }
 
+/// Unpacking a large layer on an SD card takes minutes without a word, so it gets so many times as long as a pull.
+const UNPACKING: u32 = 3;
+
 /// Whether a copy keeps failing where it is.
 pub(crate) fn failure(fleet: &Fleet, device: &Device, copy: &Placement) -> Option<Failure> {
     let seen = copy.seen.as_ref().filter(|_| copy.stage == Stage::Run)?;
@@ -190,7 +214,8 @@ enum Hint {
 }
 
 fn hint(reason: &str) -> Hint {
-    const DEVICE: [&str; 6] = [
+    const DEVICE: [&str; 7] = [
+        "has not answered to `pull image`",
         "no space left",
         "no matching manifest",
         "exec format error",
@@ -227,6 +252,8 @@ mod tests {
     fn another_device_is_tried_only_where_it_could_help() {
         assert_eq!(hint("no matching manifest for linux/arm/v7 in the manifest list entries"), Hint::Device);
         assert_eq!(hint("write /var/lib/docker/tmp: no space left on device"), Hint::Device);
+        let hanging = "the container engine has not answered to `pull image` within 600 s";
+        assert_eq!(hint(hanging), Hint::Device);
         assert_eq!(hint("pull access denied for shop/web, repository does not exist"), Hint::Image);
         assert_eq!(hint("exited with code 1"), Hint::None);
     }

@@ -49,6 +49,8 @@ type Told = (Option<Stamp>, EngineState, Vec<Observed>);
 pub enum Fault {
     /// The image cannot be had.
     Pull(String),
+    /// Nothing of the image arrives.
+    Hang,
     /// It ends a moment after its start.
     Crash(String),
     /// The kernel kills it.
@@ -220,8 +222,10 @@ impl Agent {
             if next == Phase::Prepared {
                 self.images.insert(container.image.clone());
             }
+            if !matches!((&container.phase, &next), (Phase::Pulling { .. }, Phase::Pulling { .. })) {
+                container.since = now;
+            }
             container.phase = next;
-            container.since = now;
         }
         (started, stopped)
     }
@@ -324,9 +328,15 @@ fn next_phase(
         Phase::Running | Phase::Unhealthy | Phase::Starting if !leased => Some(Phase::LeaseOver),
         Phase::Waiting => match fault {
             Some(Fault::Pull(reason)) => Some(Phase::BackOff { retry_ms: 1000, reason: reason.clone() }),
-            _ => Some(Phase::Pulling { done: 0, total: 1 }),
+            _ => Some(Phase::Pulling { done: 0, total: 10 }),
         },
-        Phase::Pulling { .. } => (passed >= pull).then_some(Phase::Prepared),
+        Phase::Pulling { .. } if fault == Some(&Fault::Hang) => None,
+        Phase::Pulling { done, .. } if passed < pull => {
+            // It gets on by a tenth at a time.
+            let now_done = u64::try_from(passed.as_millis() * 10 / pull.as_millis().max(1)).unwrap();
+            (now_done > *done).then_some(Phase::Pulling { done: now_done, total: 10 })
+        }
+        Phase::Pulling { .. } => Some(Phase::Prepared),
         Phase::Prepared if !run => None,
         Phase::Prepared | Phase::LeaseOver => leased.then_some(Phase::Starting),
         Phase::Starting if passed < start => None,
@@ -342,7 +352,7 @@ fn next_phase(
                 Some(Phase::BackOff { retry_ms: 500, reason: "killed for memory".into() })
             }
             Some(Fault::Unhealthy) => Some(Phase::Unhealthy),
-            Some(Fault::Pull(_)) | None => (container.phase == Phase::Starting).then_some(Phase::Running),
+            Some(Fault::Pull(_) | Fault::Hang) | None => (container.phase == Phase::Starting).then_some(Phase::Running),
         },
         Phase::BackOff { .. } if passed < Duration::from_millis(500) => None,
         Phase::BackOff { .. } if container.restarts == 0 => match fault {

@@ -48,6 +48,7 @@ fn set(policy: &mut Policy, word: &str) {
         "engine_grace" => policy.engine_grace = time(value),
         "lost_after_shutdown" => policy.lost_after_shutdown = time(value),
         "start_deadline" => policy.start_deadline = time(value),
+        "pull_stall" => policy.pull_stall = time(value),
         "settle" => policy.settle = time(value),
         "moves_per_hour" => policy.moves_per_hour = value.parse().unwrap(),
         "lost_after_of" => {
@@ -252,6 +253,7 @@ impl Teller {
         let fault = match kind {
             "crash" => Fault::Crash(text.into()),
             "pull" => Fault::Pull(text.into()),
+            "hang" => Fault::Hang,
             "memory" => Fault::Memory,
             "unhealthy" => Fault::Unhealthy,
             kind => panic!("`{kind}` is no fault"),
