@@ -8,7 +8,7 @@ use crate::{Diagnostic, Service};
 
 /// A Compose project as the user has it; the hub reads it.
 ///
-/// The client first sends the main file alone. Where it refers to others or to variables, the answer is a `Problem` of
+/// The client first sends the Compose files alone. Where they refer to others or to variables, the answer is a `Problem` of
 /// kind `missing_input` that names them, and the client sends again with these: nothing else leaves the user's machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -16,6 +16,13 @@ use crate::{Diagnostic, Service};
 pub struct ApplyRequest {
     /// Which of `files` is the Compose file.
     pub main: String,
+    /// Further Compose files among `files`: each is merged over those before it, as Docker Compose merges them. Paths in
+    /// them are relative to `main`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<String>,
+    /// Profiles that are active; `*`: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
     /// Texts by path, as the Compose file refers to them. `null`: there is no such file.
     pub files: BTreeMap<String, Option<String>>,
     /// Variables for interpolation by name. `null`: the user has not set it.

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use verbs::{
     Completion, ComposeCommand, ComposeFile, Deploy, DeviceCommand, DeviceDrain, DeviceLabel, DeviceName, DeviceNames,
-    Events, LabelChange, Logs, Ls, Ps, Restart, Resume, Rm, Scale, SeverityChoice, Top, Wait, Why,
+    Events, LabelChange, Logs, Ls, MAX_FOLLOWED, Ps, Restart, Resume, Rm, Scale, SeverityChoice, Top, Wait, Why,
 };
 
 const EXIT_CODES: &str = "\

@@ -13,6 +13,9 @@ use crate::dotenv;
 
 /// Where Docker Compose looks, in this order.
 const DEFAULT_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+/// What Docker Compose merges over the file that it found, in this order.
+const OVERRIDE_FILES: [&str; 4] =
+    ["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"];
 /// What a Compose file without a name of its own is called.
 const STDIN: &str = "standard input";
 /// A file of a Compose project is a few kilobytes; this keeps a wrong path from sending a disk image.
@@ -58,29 +61,40 @@ impl Project {
     }
 
     fn open_with(args: &ComposeFile, environment: fn(&str) -> Option<String>) -> Result<Self, Failure> {
-        let path = match &args.file {
-            Some(path) => path.clone(),
-            None => default_file()?,
+        let paths = match args.files.as_slice() {
+            [] => default_files(environment("COMPOSE_FILE").as_deref())?,
+            named => named.to_vec(),
         };
-        let from_stdin = path.as_os_str() == "-";
-        let text = if from_stdin { read_stdin()? } else { read_text(&path)? };
-        let folder = match path.parent() {
-            Some(folder) if !from_stdin => folder.to_owned(),
-            Some(_) | None => PathBuf::new(),
-        };
+        if paths.iter().filter(|path| is_stdin(path)).count() > 1 {
+            return Err(Failure::Usage {
+                message: "standard input can be read only once".into(),
+                hint: "give -f - once".into(),
+            });
+        }
+        let folder = paths.first().map(|path| folder_of(path)).unwrap_or_default();
+        let mut files = BTreeMap::new();
+        let mut names = Vec::new();
+        for path in &paths {
+            let text = if is_stdin(path) { read_stdin()? } else { read_text(path)? };
+            let name = name_in(&folder, path);
+            files.insert(name.clone(), Some(text));
+            names.push(name);
+        }
         let given: BTreeMap<String, String> = args.variables.iter().cloned().collect();
         let dotenv = read_dotenv(args.env_file.as_deref(), &folder, &given, environment)?;
         let variables = Variables { given, environment, dotenv };
-        let main = if from_stdin { Path::new(STDIN) } else { path.as_path() };
-        let main = main.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let name =
             args.name.clone().or_else(|| variables.value("COMPOSE_PROJECT_NAME")).filter(|name| !name.is_empty());
         let shown_folder = match folder.to_string_lossy() {
             empty if empty.is_empty() => String::new(),
             folder => format!("{folder}/"),
         };
-        let request =
-            ApplyRequest { files: BTreeMap::from([(main.clone(), Some(text))]), main, variables: BTreeMap::new() };
+        let profiles = match args.profiles.as_slice() {
+            [] => variables.value("COMPOSE_PROFILES").map(|all| listed(&all, ',')).unwrap_or_default(),
+            named => named.to_vec(),
+        };
+        let main = names.remove(0);
+        let request = ApplyRequest { main, overrides: names, profiles, files, variables: BTreeMap::new() };
         Ok(Self { folder, shown_folder, explicit_name: name, variables, request })
     }
 
@@ -155,11 +169,47 @@ impl Project {
     }
 }
 
-fn default_file() -> Result<PathBuf, Failure> {
-    DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| Failure::Usage {
+/// Those that the variable COMPOSE_FILE names; else what is in this folder.
+fn default_files(named: Option<&str>) -> Result<Vec<PathBuf>, Failure> {
+    let named = named.map(|named| listed(named, ':')).unwrap_or_default();
+    if !named.is_empty() {
+        return Ok(named.into_iter().map(PathBuf::from).collect());
+    }
+    let here = |names: &[&str]| names.iter().map(PathBuf::from).find(|path| path.exists());
+    let main = here(&DEFAULT_FILES).ok_or_else(|| Failure::Usage {
         message: format!("there is no Compose file here ({})", DEFAULT_FILES.join(", ")),
         hint: "name one with -f FILE".into(),
-    })
+    })?;
+    Ok([Some(main), here(&OVERRIDE_FILES)].into_iter().flatten().collect())
+}
+
+fn listed(text: &str, separator: char) -> Vec<String> {
+    text.split(separator).map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().filter(|_| !is_stdin(path)).map(Path::to_owned).unwrap_or_default()
+}
+
+/// A file as seen from the folder of the first: below it or beside it by the way there, elsewhere by its whole path.
+fn name_in(folder: &Path, path: &Path) -> String {
+    if is_stdin(path) {
+        return STDIN.to_owned();
+    }
+    let plain = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let name = match path.strip_prefix(folder) {
+        Ok(below) => below.to_owned(),
+        Err(_) if plain(folder) && plain(path) => {
+            let up = folder.components().filter(|part| matches!(part, Component::Normal(_))).map(|_| "..");
+            up.collect::<PathBuf>().join(path)
+        }
+        Err(_) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+    };
+    name.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>().to_string_lossy().into_owned()
 }
 
 fn read_dotenv(
@@ -225,7 +275,8 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
         let args = ComposeFile {
-            file: Some(folder.path().join("compose.yaml")),
+            files: vec![folder.path().join("compose.yaml")],
+            profiles: Vec::new(),
             name: None,
             variables: vec![("GIVEN".into(), "line".into())],
             env_file: None,
@@ -259,6 +310,20 @@ mod tests {
         assert!(project.request.variables.is_empty());
         assert!(matches!(project.supply(&["/etc/passwd".into()], &[]), Err(Failure::Stuck { .. })));
         assert!(matches!(project.supply(&["../../etc/passwd".into()], &[]), Err(Failure::Stuck { .. })));
+    }
+
+    #[test]
+    fn files_are_named_as_seen_from_the_first() {
+        for (first, path, name) in [
+            ("compose.yaml", "prod.yaml", "prod.yaml"),
+            ("compose.yaml", "./prod/a.yaml", "prod/a.yaml"),
+            ("shop/compose.yaml", "shop/prod.yaml", "prod.yaml"),
+            ("a/shop/compose.yaml", "prod.yaml", "../../prod.yaml"),
+            ("/srv/shop/compose.yaml", "/srv/prod.yaml", "/srv/prod.yaml"),
+            ("shop/compose.yaml", "-", STDIN),
+        ] {
+            assert_eq!(name_in(&folder_of(Path::new(first)), Path::new(path)), name, "{first} {path}");
+        }
     }
 
     #[test]

@@ -70,8 +70,19 @@ impl Client {
         self.get(&["v1", "services", stack, service, "explain"], &())
     }
 
+    /// The whole list, whatever pieces the hub gives it in.
     pub(crate) fn replicas(&self, query: &ReplicaQuery) -> Result<ReplicaList, Failure> {
-        self.get(&["v1", "replicas"], query)
+        let mut query = query.clone();
+        let mut replicas = Vec::new();
+        loop {
+            let page: ReplicaList = self.get(&["v1", "replicas"], &query)?;
+            replicas.extend(page.replicas);
+            // A hub that does not get on would otherwise be asked for ever.
+            match page.next.filter(|next| query.after.as_ref() != Some(next)) {
+                Some(next) => query.after = Some(next),
+                None => return Ok(ReplicaList { replicas, next: None }),
+            }
+        }
     }
 
     pub(crate) fn replica(&self, name: &str) -> Result<Replica, Failure> {

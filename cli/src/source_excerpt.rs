@@ -56,7 +56,7 @@ fn finding_lines(
 
 /// `compose.yaml:7:11`, which editors and terminals open at that place.
 fn place(finding: &Diagnostic, folder: &str) -> String {
-    let mut place = inert(&format!("{folder}{}", finding.file)).into_owned();
+    let mut place = inert(&shown_path(folder, &finding.file)).into_owned();
     if finding.line > 0 {
         place.push_str(&format!(":{}", finding.line));
         if finding.column > 0 {
@@ -64,6 +64,22 @@ fn place(finding: &Diagnostic, folder: &str) -> String {
         }
     }
     place
+}
+
+/// A file of the project as seen from where the user is; `shop/../prod.yaml` is `prod.yaml`.
+pub(crate) fn shown_path(folder: &str, file: &str) -> String {
+    if file.starts_with('/') {
+        return file.to_owned();
+    }
+    let (mut folder, mut file) = (folder.trim_end_matches('/'), file);
+    while let Some(rest) = file.strip_prefix("../") {
+        let (before, last) = folder.rsplit_once('/').unwrap_or(("", folder));
+        if matches!(last, "" | "." | "..") {
+            break;
+        }
+        (folder, file) = (before, rest);
+    }
+    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
 }
 
 fn path_note(finding: &Diagnostic, paint: Paint) -> String {
@@ -130,6 +146,20 @@ error: unknown key `imge`
         let expected = "error: unknown key `imge`\n  --> shop/compose.yaml:99:1  (services.web.imge)";
         assert_eq!(shown(99, 1, None), expected);
         assert_eq!(shown(0, 0, None), "error: unknown key `imge`\n --> shop/compose.yaml  (services.web.imge)");
+    }
+
+    #[test]
+    fn a_file_beside_the_folder_is_named_as_the_user_sees_it() {
+        for (folder, file, shown) in [
+            ("", "a.yaml", "a.yaml"),
+            ("shop/", "a.yaml", "shop/a.yaml"),
+            ("shop/", "../b.yaml", "b.yaml"),
+            ("x/shop/", "../b/c.yaml", "x/b/c.yaml"),
+            ("../shop/", "../../b.yaml", "../../b.yaml"),
+            ("shop/", "/b.yaml", "/b.yaml"),
+        ] {
+            assert_eq!(shown_path(folder, file), shown, "{folder} {file}");
+        }
     }
 
     #[test]

@@ -140,6 +140,31 @@ warning: unknown key
 }
 
 #[test]
+fn several_files_and_profiles_are_sent_in_their_order() {
+    let hub = FakeHub::with(vec![(
+        "POST /v1/compose/check",
+        vec![ok(&json!({"stack": "shop", "services": ["web"], "warnings": []}))],
+    )]);
+    let folder = project();
+    std::fs::write(folder.path().join("prod.yaml"), "services: {web: {init: true}}\n").unwrap();
+    let sent = |args: &[&str], variables: &[(&str, &str)], at: &str| {
+        let mut command = hub.command(&[&["compose", "check", "--name", "shop"], args].concat());
+        command.current_dir(folder.path().join(at)).envs(variables.iter().copied());
+        let ran = run(command);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let sent = hub.asked().pop().unwrap().body;
+        json!([sent["main"], sent["overrides"], sent["profiles"]])
+    };
+    let args = ["-f", "shop/compose.yaml", "-f", "prod.yaml", "--profile", "debug"];
+    let expected = json!(["compose.yaml", ["../prod.yaml"], ["debug"]]);
+    assert_eq!(sent(&args, &[("COMPOSE_PROFILES", "not,these")], ""), expected);
+    let variables = [("COMPOSE_PROFILES", "a, b"), ("COMPOSE_FILE", "compose.yaml:../prod.yaml")];
+    assert_eq!(sent(&[], &variables, "shop"), json!(["compose.yaml", ["../prod.yaml"], ["a", "b"]]));
+    std::fs::write(folder.path().join("shop/compose.override.yaml"), "services: {}\n").unwrap();
+    assert_eq!(sent(&[], &[], "shop"), json!(["compose.yaml", ["compose.override.yaml"], null]));
+}
+
+#[test]
 fn a_dry_run_only_plans() {
     let mut plan: serde_json::Value = json!({"stack": "s", "dry_run": true, "warnings": [], "services": []});
     plan["replicas"] = json!([{"replica": "s/web.1", "device": "pi-1", "reason": "most room"}]);
@@ -265,6 +290,31 @@ fn logs_of_several_replicas_say_whose_each_line_is() {
 }
 
 #[test]
+fn replicas_that_are_not_followed_are_named() {
+    let replicas: Vec<_> = (1..=5).map(|number| replica(&format!("shop/web.{number}"), "running")).collect();
+    let hub = FakeHub::with(vec![
+        ("GET /v1/services", vec![ok(&json!({"services": [service("shop/web", 5), service("blog/db", 1)]}))]),
+        ("GET /v1/replicas", vec![ok(&json!({ "replicas": replicas }))]),
+        ("GET /v1/replicas/blog/db.1", vec![ok(&replica("blog/db.1", "running"))]),
+        (
+            "GET /v1/replicas/blog/db.1/logs",
+            vec![answer(200, r#"{"frame":"line","replica":"blog/db.1","output":"stdout","text":"hello"}"#)],
+        ),
+    ]);
+    let mut command = hub.command(&["logs", "-f", "db.1", "web", "--max-replicas", "2"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut line, mut told) = (String::new(), String::new());
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(line, "blog/db.1  | hello\n");
+    let expected = "following 2 of 6 replicas, without shop/web.2, shop/web.3, shop/web.4, shop/web.5; \
+                    --max-replicas 6 follows all; or name the replicas you want\n";
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn the_output_of_a_copy_that_moves_is_followed_to_its_new_device() {
     let placed = |placement: &str| {
         let mut replica = replica("shop/web.1", "running");
@@ -319,6 +369,27 @@ fn a_stream_of_events_that_breaks_is_taken_up_where_it_was() {
 }
 
 #[test]
+fn a_follower_that_has_seen_no_event_yet_misses_none_while_the_hub_is_away() {
+    // The hub tells where a stream begins, and how far it got in what does not match.
+    let event = json!({"id": 12, "at_unix_ms": 0, "kind": "k", "severity": "info", "message": "while away"});
+    let streams = vec![
+        answer(200, "retry: 2000\nid: 7\n\n"),
+        answer(200, "id: 11\n\n"),
+        answer(200, format!("id: 12\ndata: {event}\n\n")),
+        answer(200, ""),
+    ];
+    let hub = FakeHub::with(vec![("GET /v1/events/stream", streams)]);
+    let mut child = hub.command(&["events", "-f", "-q", "-n", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(line, "12\n");
+    let asked = |since: &str| format!("GET /v1/events/stream{since}");
+    assert_eq!(hub.lines()[..3], [asked(""), asked("?since=7"), asked("?since=11")]);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let replicas: Vec<_> = (1..=5000).map(|number| replica(&format!("shop/web.{number}"), "running")).collect();
     let hub = FakeHub::with(vec![("GET /v1/replicas", vec![ok(&json!({ "replicas": replicas }))])]);
@@ -326,6 +397,17 @@ fn a_reader_that_goes_away_is_no_failure() {
     drop(child.stdout.take());
     let ended = child.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn a_list_in_several_pieces_is_shown_whole() {
+    let first = json!({"replicas": [replica("shop/web.1", "running")], "next": "shop/web.1"});
+    let second = json!({"replicas": [replica("shop/web.2", "running")], "next": "shop/web.2"});
+    let last = json!({"replicas": [replica("shop/web.3", "running")]});
+    let hub = FakeHub::with(vec![("GET /v1/replicas", vec![ok(&first), ok(&second), ok(&last)])]);
+    assert_eq!(hub.run(&["ps", "-q"]).stdout, "shop/web.1\nshop/web.2\nshop/web.3\n");
+    let page = |after: &str| format!("GET /v1/replicas?after=shop%2Fweb.{after}");
+    assert_eq!(hub.lines(), ["GET /v1/replicas".to_owned(), page("1"), page("2")]);
 }
 
 #[test]

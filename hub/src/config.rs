@@ -102,7 +102,7 @@ impl Config {
         let config = Checks { raw: &raw, problems: &mut problems }.config();
         match config {
             Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(Problems { file: read.map(|_| path.to_owned()), problems }),
+            _ => Err(Problems { file: read.map(|_| path.to_owned()), problems: by_line(problems) }),
         }
     }
 }
@@ -267,6 +267,13 @@ impl Checks<'_> {
     }
 }
 
+/// In the order of the file's lines; what has none, such as a flag, comes last.
+fn by_line(mut problems: Vec<String>) -> Vec<String> {
+    let line = |problem: &String| problem.strip_prefix("line ")?.split_once(':')?.0.parse::<u64>().ok();
+    problems.sort_by_key(|problem| line(problem).unwrap_or(u64::MAX));
+    problems
+}
+
 fn default(key: &str) -> &'static str {
     KEYS.iter().find(|(name, _)| *name == key).map_or("", |(_, default)| *default)
 }
@@ -322,10 +329,10 @@ mod tests {
         assert_eq!(
             problems(text),
             [
+                "line 2: suspect_after (2s) must be longer than heartbeat (3s)",
                 "line 3: unknown key `brocker`; did you mean `external_broker`?",
                 "line 4: lost_after must be a text in quotes",
                 "line 5: lost_after_will: `soon` is no duration, such as 500ms, 4s or 2m",
-                "line 2: suspect_after (2s) must be longer than heartbeat (3s)",
             ]
         );
     }

@@ -149,7 +149,11 @@ impl Config {
                 labels,
                 generic,
             }),
-            (.., problems) => Err(ConfigError::Nonsense { from: from.to_owned(), problems }),
+            (.., mut problems) => {
+                // In the order of the file's lines; what has none, such as a flag, comes last.
+                problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+                Err(ConfigError::Nonsense { from: from.to_owned(), problems })
+            }
         }
     }
 }
@@ -336,6 +340,8 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+        let lines: Vec<&str> = text.lines().filter_map(|line| line.trim().split(':').next()).skip(1).collect();
+        assert_eq!(lines, ["- line 1", "- line 2", "- line 3", "- line 4", "- line 6"], "in the order of the file");
     }
 
     #[test]

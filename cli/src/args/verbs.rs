@@ -10,10 +10,14 @@ use crate::amounts::parse_duration;
 /// Which Compose file, and what it is read with.
 #[derive(Debug, Args)]
 pub struct ComposeFile {
-    /// The Compose file; `-` is standard input [default: compose.yaml, compose.yml, docker-compose.yaml or
-    /// docker-compose.yml in this folder]
-    #[arg(short, long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    /// The Compose file; `-` is standard input. Given again, later files are merged over earlier ones [default:
+    /// COMPOSE_FILE, else compose.yaml, compose.yml, docker-compose.yaml or docker-compose.yml in this folder, with its
+    /// compose.override.yaml]
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Also deploy the services of this profile; `*`: of all [default: COMPOSE_PROFILES]
+    #[arg(long = "profile", value_name = "NAME")]
+    pub profiles: Vec<String>,
     /// Name of the stack [default: COMPOSE_PROJECT_NAME, else the file's `name:`, else its folder]
     #[arg(short, long, visible_alias = "project-name", value_name = "NAME")]
     pub name: Option<String>,
@@ -235,15 +239,22 @@ pub struct Top {
     pub once: bool,
 }
 
+/// Most replicas that `logs` follows at once: the hub has places for so many.
+pub const MAX_FOLLOWED: u16 = 128;
+
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// The service or replica
-    #[arg(value_name = "SERVICE|REPLICA")]
-    pub of: String,
+    /// The services and replicas
+    #[arg(required = true, value_name = "SERVICE|REPLICA")]
+    pub of: Vec<String>,
     /// Go on with what comes, also of copies that are started elsewhere
     #[arg(short, long)]
     pub follow: bool,
+    /// With -f: follow at most so many replicas at once (up to 128); which are left out is told
+    #[arg(long, value_name = "COUNT", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_FOLLOWED)))]
+    pub max_replicas: u16,
     /// Begin so many lines from the end, of each replica
     #[arg(short = 'n', long, value_name = "LINES")]
     pub tail: Option<u32>,

@@ -77,7 +77,10 @@ fn supply_until_answered<T>(
             Err(Failure::Refused(problem)) if problem.kind == ProblemKind::MissingInput => {
                 let supplied = project.supply(&problem.files, &problem.variables)?;
                 for file in &supplied.files {
-                    out.note(Tone::Dim, &format!("sending {}{file}", project.shown_folder()));
+                    out.note(
+                        Tone::Dim,
+                        &format!("sending {}", source_excerpt::shown_path(project.shown_folder(), file)),
+                    );
                 }
                 if !supplied.is_new {
                     return Err(Failure::Refused(problem));

@@ -77,12 +77,14 @@ fn read_stream(
     let mut message = Message::default();
     for line in stream {
         let Some(whole) = message.take(&line?) else { continue };
+        if let Some(id) = whole.id {
+            (query.since, query.limit) = (Some(id), None);
+        }
         if whole.kind == "gap" {
             out.note(Tone::Warning, &format!("there is a gap here: {}", whole.data));
         }
         // What is no event is something that a newer hub tells.
         let Ok(event) = serde_json::from_str::<Event>(&whole.data) else { continue };
-        (query.since, query.limit) = (Some(event.id), None);
         if event.at_unix_ms >= not_before {
             show(&event, out)?;
         }
@@ -93,6 +95,8 @@ fn read_stream(
 /// One message of a stream of server-sent events, while its lines come.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Message {
+    /// How far the stream has come; also without data, of events that are not ours.
+    id: Option<u64>,
     kind: String,
     data: String,
 }
@@ -101,11 +105,12 @@ impl Message {
     /// Takes a line; the whole message if it ends with it. Comments and fields that we do not need are passed over.
     fn take(&mut self, line: &str) -> Option<Self> {
         if line.is_empty() {
-            return Some(std::mem::take(self)).filter(|message| !message.data.is_empty());
+            return Some(std::mem::take(self)).filter(|message| message.id.is_some() || !message.data.is_empty());
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
+            "id" => self.id = value.parse().ok().or(self.id),
             "event" => value.clone_into(&mut self.kind),
             "data" => {
                 if !self.data.is_empty() {
@@ -173,11 +178,11 @@ mod tests {
 
     #[test]
     fn a_stream_is_cut_into_messages() {
-        let stream = ": hello\n\nid: 1\ndata: a\ndata:b\nretry: 2\n\nevent: gap\ndata: lost\n\n";
+        let stream = ": hello\n\nid: 1\ndata: a\ndata:b\nretry: 2\n\nevent: gap\ndata: lost\n\nid: 4\n\n";
         let mut message = Message::default();
         let whole: Vec<Message> = stream.lines().filter_map(|line| message.take(line)).collect();
-        let expected = [("", "a\nb"), ("gap", "lost")];
-        assert_eq!(whole, expected.map(|(kind, data)| Message { kind: kind.into(), data: data.into() }));
+        let expected = [(Some(1), "", "a\nb"), (None, "gap", "lost"), (Some(4), "", "")];
+        assert_eq!(whole, expected.map(|(id, kind, data)| Message { id, kind: kind.into(), data: data.into() }));
     }
 
     #[test]

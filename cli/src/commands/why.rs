@@ -1,5 +1,7 @@
 //! `why`: why replicas are where they are, or wait, with every device's score or refusal.
 
+use std::collections::BTreeSet;
+
 use outrigger_api::{Explanation, ReplicaExplanation, ScorePart, Verdict};
 
 use crate::args::Why;
@@ -30,6 +32,11 @@ fn lines(explanation: &Explanation, look: Look) -> Vec<String> {
             lines.push(String::new());
         }
         lines.extend(of_replica(&names, replica, look));
+    }
+    let legend = legend(&explanation.replicas, look);
+    if !legend.is_empty() {
+        lines.push(String::new());
+        lines.extend(legend);
     }
     if explanation.replicas.is_empty() {
         lines.push(format!("{} wants no copies", look.paint.text(Tone::Strong, &explanation.service)));
@@ -70,6 +77,45 @@ fn of_replica(names: &str, replica: &ReplicaExplanation, look: Look) -> Vec<Stri
     lines
 }
 
+/// The columns of a score: how the hub calls the part, the heading, and what it means.
+const COLUMNS: &[(&str, &str, &str)] = &[
+    (
+        "spread",
+        "SAME GROUP",
+        "copies of the service in this device's group of the spread preferences; fewer wins before all else",
+    ),
+    ("copies", "COPIES THERE", "copies of the service already on the device; fewer wins, before all points"),
+    ("free", "ROOM", "points, 0 to 1000, for processor time and memory left once it runs there"),
+    ("load", "LOAD", "points for measured load, from 0 down; the device with the largest sum of points wins"),
+    ("trouble", "TROUBLE", "points for heat, a weak supply, a full disk or a loss a moment ago, from 0 down"),
+    ("image", "IMAGE", "points for having the image already"),
+];
+
+/// What the columns of all tables mean, once.
+fn legend(replicas: &[ReplicaExplanation], look: Look) -> Vec<String> {
+    let candidates = replicas.iter().flat_map(|replica| &replica.candidates).flat_map(|candidate| &candidate.score);
+    let known: BTreeSet<&str> =
+        replicas.iter().flat_map(|replica| &replica.score).chain(candidates).map(|part| part.name.as_str()).collect();
+    let lines = COLUMNS.iter().filter(|(name, ..)| known.contains(name));
+    lines.map(|(_, heading, meaning)| look.paint.text(Tone::Dim, &format!("{heading}: {meaning}"))).collect()
+}
+
+/// The heading of a part; one that we do not know has the hub's name for it.
+fn column(part: &str) -> String {
+    COLUMNS
+        .iter()
+        .find(|(name, ..)| *name == part)
+        .map_or_else(|| part.to_uppercase(), |(_, heading, _)| (*heading).into())
+}
+
+/// Copies are counted; the hub has them negative, so that more is better throughout.
+fn shown(part: &ScorePart) -> String {
+    match part.name.as_str() {
+        "copies" | "spread" => part.points.saturating_neg().to_string(),
+        _ => part.points.to_string(),
+    }
+}
+
 /// A line per device: the one chosen with the score of then, those that could take it with the score of now, and those
 /// that cannot with the reason.
 fn device_table(replica: &ReplicaExplanation) -> Table {
@@ -86,13 +132,13 @@ fn device_table(replica: &ReplicaExplanation) -> Table {
             parts.push(&part.name);
         }
     }
-    let header = parts.iter().map(|part| part.to_uppercase());
+    let header = parts.iter().map(|part| column(part).to_owned());
     let mut table = Table::new(std::iter::once("DEVICE".to_owned()).chain(header).chain(["WHY".to_owned()]));
     for (device, score, word) in scored {
         let tone = if word == "chosen" { Tone::Good } else { Tone::Plain };
         let points = parts.iter().map(|name| {
             let part = score.iter().find(|part| part.name == *name);
-            Cell::from(part.map(|part| part.points.to_string()).unwrap_or_default())
+            Cell::from(part.map(shown).unwrap_or_default())
         });
         table.push(std::iter::once(Cell::toned(tone, device)).chain(points).chain([Cell::toned(tone, word)]).collect());
     }
@@ -154,15 +200,20 @@ note: nothing moves: 3 of 4 devices are silent
 
 shop/web.1: placed on pi-1
   no copy of the service is there
-  DEVICE   COPIES   FREE   LOAD   IMAGE   WHY
-  pi-1     0        812    -40            chosen
-  pi-2     -1       650           5       could take it
-  pi-3                                    no: needs amd64, is arm64
+  DEVICE   COPIES THERE   ROOM   LOAD   IMAGE   WHY
+  pi-1     0              812    -40            chosen
+  pi-2     1              650           5       could take it
+  pi-3                                          no: needs amd64, is arm64
 
 shop/web.2 to shop/web.4 (3): pending
   no device can take it
   DEVICE   WHY
-  pi-1     no: has 64.0 MiB free, needs 1.0 GiB";
+  pi-1     no: has 64.0 MiB free, needs 1.0 GiB
+
+COPIES THERE: copies of the service already on the device; fewer wins, before all points
+ROOM: points, 0 to 1000, for processor time and memory left once it runs there
+LOAD: points for measured load, from 0 down; the device with the largest sum of points wins
+IMAGE: points for having the image already";
         assert_eq!(lines(&explanation, Look::PLAIN).join("\n"), expected);
     }
 }

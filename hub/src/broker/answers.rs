@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use outrigger_protocol::{Answer, DeviceName, RequestId, WINDOW};
 use tokio::sync::mpsc;
 
-/// Questions under way at one time. Each may hold [`WINDOW`] chunks of 64 KiB.
-const MAX_OPEN: usize = 64;
+/// Questions under way at one time. Each may hold [`WINDOW`] chunks of 64 KiB; agents send at most half of that.
+const MAX_OPEN: usize = 128;
 
 /// The questions under way.
 #[derive(Debug, Clone, Default)]

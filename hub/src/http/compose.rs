@@ -70,8 +70,12 @@ pub fn read(name: Option<StackName>, request: &ApplyRequest) -> Result<Read, Ref
             malformed(format!("{} files are more than the {MAX_FILES} of one stack", request.files.len())).into()
         );
     }
-    if request.files.get(&request.main).is_none_or(Option::is_none) {
+    let is_there = |path: &String| request.files.get(path).is_some_and(Option::is_some);
+    if !is_there(&request.main) {
         return Err(malformed(format!("`main` names `{}`, which is not among `files`", request.main)).into());
+    }
+    if let Some(path) = request.overrides.iter().find(|path| !is_there(path)) {
+        return Err(malformed(format!("`overrides` names `{path}`, which is not among `files`")).into());
     }
     let sources = sources(request);
     let outcome = load(name, &sources);
@@ -86,20 +90,37 @@ pub fn read(name: Option<StackName>, request: &ApplyRequest) -> Result<Read, Ref
     match outcome.stack {
         Some(stack) => Ok(Read { stack, warnings: diagnostics }),
         None => {
-            let errors = diagnostics.iter().filter(|found| found.severity == DiagnosticSeverity::Error).count();
-            let title = match errors {
-                1 => format!("{} has an error", request.main),
-                _ => format!("{} has {errors} errors", request.main),
-            };
+            let title = title(&diagnostics, &request.main);
             Err(Problem { diagnostics, ..Problem::new(ProblemKind::Compose, title) }.into())
         }
+    }
+}
+
+/// How many errors there are, and in which file.
+fn title(diagnostics: &[Diagnostic], main: &str) -> String {
+    let errors: Vec<_> = diagnostics.iter().filter(|found| found.severity == DiagnosticSeverity::Error).collect();
+    let files: BTreeSet<&str> = errors.iter().map(|found| found.file.as_str()).collect();
+    let files = match files.into_iter().collect::<Vec<_>>().as_slice() {
+        [] => main.to_owned(),
+        [one] => (*one).to_owned(),
+        several => return format!("{} have {} errors", several.join(" and "), errors.len()),
+    };
+    match errors.len() {
+        1 => format!("{files} has an error"),
+        count => format!("{files} has {count} errors"),
     }
 }
 
 fn sources(request: &ApplyRequest) -> Sources {
     let files = request.files.iter().filter_map(|(path, text)| Some((path.clone(), text.clone()?)));
     let variables = request.variables.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-    Sources { main: request.main.clone(), files: files.collect(), variables: variables.collect() }
+    Sources {
+        main: request.main.clone(),
+        overrides: request.overrides.clone(),
+        profiles: request.profiles.iter().cloned().collect(),
+        files: files.collect(),
+        variables: variables.collect(),
+    }
 }
 
 /// What is referred to and was not even answered with "there is none". A `.env` is not asked for: the client gives the
@@ -107,7 +128,7 @@ fn sources(request: &ApplyRequest) -> Sources {
 fn unanswered(request: &ApplyRequest, sources: &Sources, missing: &Missing) -> Missing {
     let mut asked = missing.clone();
     let mut seen = BTreeSet::new();
-    let mut open = vec![request.main.clone()];
+    let mut open: Vec<String> = std::iter::once(&request.main).chain(&request.overrides).cloned().collect();
     while let Some(path) = open.pop() {
         let Some(text) = sources.files.get(&path) else { continue };
         if !seen.insert(path.clone()) {
@@ -117,7 +138,8 @@ fn unanswered(request: &ApplyRequest, sources: &Sources, missing: &Missing) -> M
         asked.variables.extend(found.variables);
         let optional = found.optional_files.into_iter().filter(|file| file != ".env");
         for file in found.files.into_iter().chain(optional) {
-            let file = resolve(&path, &file);
+            let base = if request.overrides.contains(&path) { &request.main } else { &path };
+            let file = resolve(base, &file);
             open.push(file.clone());
             asked.files.insert(file);
         }

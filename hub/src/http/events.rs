@@ -15,6 +15,7 @@ use futures_util::stream::unfold;
 use outrigger_api::{Event, EventList, EventQuery, Problem};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Api;
 use super::problem::{Answer, InQuery, Refused, malformed};
@@ -70,7 +71,8 @@ fn matches(query: &EventQuery, event: &Event) -> bool {
 
 /// Events as they happen, as server-sent events: `id` is the event's number, `data` an Event as JSON. With the header
 /// `Last-Event-ID` or `since`, what came after that event is sent first; with `limit`, so many of the latest. A message
-/// of type `gap` says that some in between are no longer kept.
+/// of type `gap` says that some in between are no longer kept. A message with an `id` only says how far the stream has
+/// come: at its beginning, and where events that do not match have happened since.
 #[utoipa::path(
     get, path = "/v1/events/stream", tag = "events",
     params(EventQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Number of the last event seen")),
@@ -105,6 +107,8 @@ enum Item {
     Happened(Arc<Event>),
     /// Some events before the next are no longer kept.
     Gap,
+    /// All up to this one has been told or does not match: where a reader whose connection breaks is to go on.
+    Mark(u64),
 }
 
 /// One reader of the stream.
@@ -115,6 +119,10 @@ struct Reader {
     waiting: VecDeque<Arc<Event>>,
     /// Number of the last event taken out of the log, matching or not.
     seen: u64,
+    /// How far the reader knows that it has come.
+    told: Option<u64>,
+    /// When to say how far it has come.
+    beat: Interval,
     is_gap: bool,
     stopping: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
@@ -132,6 +140,9 @@ impl Reader {
         let live = log.subscribe();
         let newest = log.newest();
         let is_gap = since.is_some_and(|since| is_gone(&log, since));
+        let mut beat = interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beat.reset();
         let (after, limit) = match (since, limit_of(&query)) {
             (Some(since), _) if since > newest => (0, MAX_EVENTS),
             (Some(since), _) => (since, MAX_EVENTS),
@@ -139,7 +150,18 @@ impl Reader {
             (None, None) => (newest, 0),
         };
         let waiting = log.latest(limit, |event| event.id > after && event.id <= newest && matches(&query, event));
-        Self { log, live, query, waiting: waiting.into(), seen: newest, is_gap, stopping, _place: place }
+        Self {
+            log,
+            live,
+            query,
+            waiting: waiting.into(),
+            seen: newest,
+            told: None,
+            beat,
+            is_gap,
+            stopping,
+            _place: place,
+        }
     }
 
     /// What is next; none when the hub stops.
@@ -149,13 +171,19 @@ impl Reader {
                 return Some(Item::Gap);
             }
             if let Some(event) = self.waiting.pop_front() {
+                self.told = self.told.map(|_| event.id);
                 return Some(Item::Happened(event));
             }
-            // Both may be cancelled: nothing is taken by a wait that does not end.
+            if self.told.is_none() {
+                return Some(self.mark());
+            }
+            // All may be cancelled: nothing is taken by a wait that does not end.
             let received = tokio::select! {
-                received = self.live.recv() => received,
+                received = self.live.recv() => Some(received),
+                _ = self.beat.tick(), if self.told != Some(self.seen) => None,
                 _ = self.stopping.wait_for(|stops| *stops) => return None,
             };
+            let Some(received) = received else { return Some(self.mark()) };
             match received {
                 Ok(event) if event.id > self.seen => {
                     self.seen = event.id;
@@ -168,6 +196,11 @@ impl Reader {
                 Err(RecvError::Closed) => return None,
             }
         }
+    }
+
+    fn mark(&mut self) -> Item {
+        self.told = Some(self.seen);
+        Item::Mark(self.seen)
     }
 
     /// The reader was too slow for the stream: it goes on from the list.
@@ -188,6 +221,7 @@ fn messages(reader: Reader) -> impl Stream<Item = Result<Message, Infallible>> {
 fn message(item: &Item) -> Message {
     let message = match item {
         Item::Gap => Message::default().event("gap").data("some events are no longer kept"),
+        Item::Mark(id) => Message::default().id(id.to_string()),
         // An event is texts and numbers: it always serialises.
         Item::Happened(event) => {
             Message::default().id(event.id.to_string()).data(serde_json::to_string(&**event).unwrap_or_default())
@@ -232,16 +266,34 @@ mod tests {
         Case { reader: Reader::new(log.clone(), EventQuery::default(), since, stopping, place), log, stop }
     }
 
-    /// Numbers of the next messages; 0 for a gap.
+    /// Numbers of the next messages, but for marks; 0 for a gap.
     async fn take(reader: &mut Reader, count: usize) -> Vec<u64> {
         let mut numbers = Vec::new();
         while numbers.len() < count {
-            numbers.push(match reader.next().await.unwrap() {
-                Item::Gap => 0,
-                Item::Happened(event) => event.id,
-            });
+            match reader.next().await.unwrap() {
+                Item::Gap => numbers.push(0),
+                Item::Happened(event) => numbers.push(event.id),
+                Item::Mark(_) => (),
+            }
         }
         numbers
+    }
+
+    async fn mark(reader: &mut Reader) -> u64 {
+        match reader.next().await.unwrap() {
+            Item::Mark(id) => id,
+            Item::Gap | Item::Happened(_) => panic!("this is no mark"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_knows_where_it_is_also_if_nothing_matches() {
+        let mut case = case(None);
+        case.reader.query.device = Some("other".into());
+        assert_eq!(mark(&mut case.reader).await, 5);
+        (6..=8).for_each(|id| drop(case.log.push(happened(id))));
+        assert_eq!(mark(&mut case.reader).await, 8);
+        assert!(tokio::time::timeout(10 * HEARTBEAT, case.reader.next()).await.is_err(), "there is nothing new");
     }
 
     #[tokio::test]

@@ -150,7 +150,9 @@ impl Merger {
 
     async fn add(&mut self, api: &Api, index: usize, replica: ReplicaName, placement: Option<PlacementId>) {
         let opened = match placement {
-            _ if index >= MAX_REPLICAS => Err(format!("left out: one request merges at most {MAX_REPLICAS} replicas")),
+            _ if index >= MAX_REPLICAS => Err(format!(
+                "left out, as are all behind it: one request merges at most {MAX_REPLICAS} replicas; ask for these one by one"
+            )),
             None => Err("it has no copy yet".to_owned()),
             Some(placement) => {
                 let logs = api.hub.logs(request(placement, &self.query)).await;

@@ -169,3 +169,28 @@ async fn a_drained_device_is_emptied_and_a_forgotten_one_is_gone() {
     assert_eq!(hub.get("/v1/devices/first").await.0, 404);
     assert!(!has_metrics().await, "metrics vanish with their device");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn further_files_are_merged_and_their_mistakes_bear_their_names() {
+    let hub = Hub::start().await;
+    let project = |over: &str| {
+        json!({
+            "main": "compose.yaml", "overrides": ["../prod.yaml"], "profiles": ["debug"],
+            "files": { "compose.yaml": WEB, "../prod.yaml": over },
+        })
+    };
+    let over = "services:\n  web: { env_file: prod.env }\n  spy: { image: spy, profiles: [debug] }\n";
+    let (status, missing) = hub.post("/v1/compose/check?name=shop", project(over)).await;
+    assert_eq!((status, &missing["files"]), (422, &json!(["prod.env"])), "{missing}");
+    let (status, checked) =
+        hub.post("/v1/compose/check?name=shop", project(&over.replace("env_file: prod.env", ""))).await;
+    assert_eq!((status, &checked["services"]), (200, &json!(["spy", "web"])), "{checked}");
+    let (_, refused) = hub.post("/v1/compose/check?name=shop", project("services:\n  web: { imge: x }\n")).await;
+    assert_eq!(
+        (&refused["title"], &refused["diagnostics"][0]["line"]),
+        (&json!("../prod.yaml has an error"), &json!(2))
+    );
+    let mut lacking = project("");
+    lacking["overrides"] = json!(["other.yaml"]);
+    assert_eq!(hub.post("/v1/compose/check", lacking).await.0, 400);
+}

@@ -6,6 +6,7 @@ service shop/web x1 after db
 apply shop
 wait 2s
 expect shop/web.1 waits "waits until db runs"
+expect note "shop/web.1 is pending: waits until db runs"
 wait 10s
 expect shop/web on pi-1
 service bad/a x1 after b
