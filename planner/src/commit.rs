@@ -225,6 +225,7 @@ impl Fleet {
         }
         if let Some(device) = self.devices.get_mut(ix) {
             device.placements.insert(id);
+            device.using.want.add(&copy.content);
             device.exclusive += u32::from(leased);
         }
         self.placements.insert(id, copy);
@@ -282,6 +283,7 @@ impl Fleet {
         let leased = self.is_leased(&copy);
         if let Some(device) = self.devices.get_mut(copy.device) {
             device.placements.remove(&id);
+            device.using.want.remove(&copy.content);
             device.exclusive = device.exclusive.saturating_sub(u32::from(leased));
         }
         self.unsaved.placements.remove(&id);

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use outrigger_protocol::{
-    Arch, Bytes, Constraint, ConstraintKey, EngineState, MAX_REPLICAS_PER_DEVICE, MemoryLimits, MilliCpu, Platform,
-    PortProtocol,
+    Arch, Bytes, Constraint, ConstraintKey, EngineState, MAX_REPLICAS_PER_DEVICE, MAX_WANT, MemoryLimits, MilliCpu,
+    Platform, PortProtocol,
 };
 
 use crate::device::Device;
@@ -14,6 +14,8 @@ use crate::plan::Liveness;
 use crate::service::Content;
 use crate::wish::Availability;
 
+/// Bytes of an assignment besides its specifications and copies: version, stamp, lengths.
+const ASSIGNMENT: usize = 64;
 /// Role of a device that runs an agent. Hubs are no devices.
 const ROLE: &str = "worker";
 
@@ -35,6 +37,7 @@ pub(crate) enum Refused<'a> {
     Port(PortProtocol, u16),
     MaxPerDevice(u32),
     Crowded,
+    TooLarge { copies: usize, bytes: usize },
     Failing,
     Home(&'a str),
     Taken,
@@ -118,6 +121,12 @@ pub(crate) fn fits<'a>(device: &Device, using: &Use, content: &'a Content, copie
         Some(port) => Err(Refused::Port(port.protocol, port.port)),
         None => Ok(()),
     }
+}
+
+/// Whether the device's assignment still fits into one message with another copy.
+pub(crate) fn carries<'a>(using: &Use, content: &Content) -> Result<(), Refused<'a>> {
+    let bytes = using.want.bytes.saturating_add(using.want.more(content));
+    if bytes > MAX_WANT - ASSIGNMENT { Err(Refused::TooLarge { copies: using.want.copies + 1, bytes }) } else { Ok(()) }
 }
 
 /// What a device has under a key; empty where it has nothing, as Swarm has it.
@@ -217,6 +226,10 @@ impl fmt::Display for Refused<'_> {
             }
             Self::MaxPerDevice(most) => write!(f, "it has {most} copies of the service, the most that one may have"),
             Self::Crowded => write!(f, "it has {MAX_REPLICAS_PER_DEVICE} copies, the most that one may have"),
+            Self::TooLarge { copies, bytes } => {
+                let (wanted, most) = (Bytes(*bytes as u64), Bytes(MAX_WANT as u64));
+                write!(f, "its assignment would have {copies} copies and {wanted}, more than the {most} of one message")
+            }
             Self::Failing => f.write_str("the service kept failing there a while ago"),
             Self::Home(home) => write!(f, "the local volume is on {home}"),
             Self::Taken => f.write_str("another copy of the replica is there"),

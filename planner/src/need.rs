@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use outrigger_protocol::{Mount, MountKind, PortProtocol, PublishedPort, ServiceSpec};
+use outrigger_protocol::{MAX_ASSIGNED, Mount, MountKind, PortProtocol, PublishedPort, ServiceSpec, spec_bytes};
+
+use crate::service::Content;
 
 /// Processor time that a copy without a reservation is counted with when devices are compared, in thousandths of a
 /// core. Kubernetes' scheduler takes the same 0.1: without it, all copies that reserve nothing would crowd one device.
@@ -12,6 +14,10 @@ const NOMINAL_KIB: i64 = 64 * 1024;
 /// Sums stay far from overflow with these.
 pub(crate) const MOST_KIB: u64 = 1 << 34;
 pub(crate) const MOST_CPU: u32 = 10_000_000;
+
+/// A copy that takes no more than this in an assignment is counted with its specification each time: two thousand of them
+/// fit, so there is no need to know which of them share one.
+const SMALL: usize = 1024;
 
 /// Kind under which graphics processors are counted, however they were asked for.
 pub(crate) const GPU: &str = "gpu";
@@ -29,6 +35,8 @@ pub(crate) struct Need {
     pub attached: Vec<String>,
     pub memory_limit: bool,
     pub local_volume: bool,
+    /// Bytes of its specification in an assignment.
+    pub spec_bytes: usize,
 }
 
 /// Processor time and memory as counted when devices are compared.
@@ -55,6 +63,59 @@ pub(crate) struct Use {
     pub weight: Weight,
     pub generic: Vec<(String, u32)>,
     pub ports: Vec<HostPort>,
+    pub want: Want,
+}
+
+/// What a device's assignment takes on the wire, never less than it does. Prepared copies stand in it too, also those that
+/// are not counted in anything else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Want {
+    pub copies: usize,
+    pub bytes: usize,
+    /// Large specifications, by where they are in memory, each with its number of copies.
+    large: Vec<(usize, u32)>,
+}
+
+impl Want {
+    /// Bytes that a copy would add.
+    pub(crate) fn more(&self, content: &Content) -> usize {
+        let spec = content.need.spec_bytes;
+        let shared = is_large(content) && self.large.iter().any(|(known, _)| *known == identity(content));
+        MAX_ASSIGNED + if shared { 0 } else { spec }
+    }
+
+    pub(crate) fn add(&mut self, content: &Content) {
+        self.copies += 1;
+        self.bytes = self.bytes.saturating_add(self.more(content));
+        if !is_large(content) {
+            return;
+        }
+        match self.large.iter_mut().find(|(known, _)| *known == identity(content)) {
+            Some((_, count)) => *count += 1,
+            None => self.large.push((identity(content), 1)),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, content: &Content) {
+        if is_large(content) {
+            let Some(at) = self.large.iter().position(|(known, _)| *known == identity(content)) else { return };
+            self.large[at].1 -= 1;
+            if self.large[at].1 == 0 {
+                self.large.swap_remove(at);
+            }
+        }
+        self.copies = self.copies.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(self.more(content));
+    }
+}
+
+fn is_large(content: &Content) -> bool {
+    content.need.spec_bytes + MAX_ASSIGNED > SMALL
+}
+
+/// Every copy of a specification holds the same object, which lives as long as any of them.
+fn identity(content: &Content) -> usize {
+    std::ptr::from_ref(content).addr()
 }
 
 impl Need {
@@ -75,6 +136,7 @@ impl Need {
             attached: spec.container.devices.iter().map(|d| &d.host).filter(|p| is_reported(p)).cloned().collect(),
             memory_limit: spec.container.limits.memory.is_some(),
             local_volume: spec.container.mounts.iter().any(is_local_volume),
+            spec_bytes: spec_bytes(&spec.container),
         }
     }
 }

@@ -70,7 +70,11 @@ impl Fleet {
             if let Some(content) = contents.get(&copy.revision).filter(|content| !Arc::ptr_eq(content, &copy.content)) {
                 self.count(*id, false);
                 if let Some(copy) = self.placements.get_mut(id) {
-                    copy.content = content.clone();
+                    let before = std::mem::replace(&mut copy.content, content.clone());
+                    if let Some(device) = self.devices.get_mut(ix) {
+                        device.using.want.remove(&before);
+                        device.using.want.add(content);
+                    }
                 }
                 self.count(*id, counted);
             }

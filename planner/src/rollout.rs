@@ -245,7 +245,9 @@ impl<'a> Planner<'a> {
         if self.stays_there(service, old, stop_first) && !self.is_shunned(service, old) {
             let score = search::score(&self.scratch, &query, old.device);
             // Stopped first, the old copy makes room for the new one, which is not counted twice meanwhile.
-            if !stop_first {
+            if stop_first {
+                self.scratch.assign(&service.content, old.device);
+            } else {
                 self.scratch.give(&service.content, old.device);
             }
             self.place(service, number, old.device, (service.revision, Stage::Prepare), Reason { cause, score });
@@ -266,6 +268,7 @@ impl<'a> Planner<'a> {
                 return false;
             }
             let score = search::score(&self.scratch, &query, old.device);
+            self.scratch.assign(&service.content, old.device);
             self.place(service, number, old.device, (service.revision, Stage::Prepare), Reason { cause, score });
             return true;
         };
@@ -297,7 +300,8 @@ impl<'a> Planner<'a> {
             using.is_some_and(|using| filter::fits(device, using, content, copies).is_ok())
         };
         let platforms = self.fleet.platforms_of(&content.spec);
-        room && stays_open(device) && filter::suits(device, content, platforms).is_ok()
+        let carried = self.scratch.using(old.device).is_some_and(|using| filter::carries(using, content).is_ok());
+        room && carried && stays_open(device) && filter::suits(device, content, platforms).is_ok()
     }
 
     /// The next batch: those that do not run anyway, then as many as may be missing at once, by number.

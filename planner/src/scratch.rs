@@ -116,16 +116,27 @@ impl<'a> Scratch<'a> {
 
     /// A copy of the service at hand comes to a device.
     pub(crate) fn give(&mut self, content: &Content, ix: DeviceIx) {
-        self.change(ix, |using| using.add(&content.need));
+        self.change(ix, |using| {
+            using.add(&content.need);
+            using.want.add(content);
+        });
         *self.on.entry(ix).or_insert(0) += 1;
         self.count_spread(content, ix, 1);
     }
 
     /// A copy of the service at hand leaves a device.
     pub(crate) fn take(&mut self, content: &Content, ix: DeviceIx) {
-        self.change(ix, |using| using.remove(&content.need));
+        self.change(ix, |using| {
+            using.remove(&content.need);
+            using.want.remove(content);
+        });
         *self.on.entry(ix).or_insert(0) -= 1;
         self.count_spread(content, ix, -1);
+    }
+
+    /// A copy that takes over what another has comes to a device: only the assignment grows.
+    pub(crate) fn assign(&mut self, content: &Content, ix: DeviceIx) {
+        self.change(ix, |using| using.want.add(content));
     }
 
     /// What would be used on a device without one copy.

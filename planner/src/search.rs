@@ -282,6 +282,7 @@ pub(crate) fn refusal<'a>(
     }
     filter::suits(device, query.content, query.platforms)?;
     filter::fits(device, using, query.content, scratch.copies(query.service, ix))?;
+    filter::carries(using, query.content)?;
     let failing = query.service.avoid.get(&ix).is_some_and(|until| *until > query.now);
     if failing && query.avoid == Avoid::Strictly { Err(Refused::Failing) } else { Ok(()) }
 }

@@ -27,10 +27,11 @@ pub use ask::{Answer, AnswerBody, Ask, LogChunk, LogStream, LogsRequest, Request
 pub use assignment::{Assigned, Assignment, Goal, Lease};
 pub use device::{AttachedDevice, CgroupVersion, DeviceKind, Engine, EngineKind, Facts, Hello, MemoryLimits};
 pub use limits::{
-    MAX_ANSWER, MAX_ASK, MAX_DETAIL, MAX_HELLO, MAX_LEASE, MAX_REPLICAS_PER_DEVICE, MAX_REPORT, MAX_STATUS, MAX_WANT,
+    MAX_ANSWER, MAX_ASK, MAX_ASSIGNED, MAX_DETAIL, MAX_HELLO, MAX_LEASE, MAX_REPLICAS_PER_DEVICE, MAX_REPORT,
+    MAX_STATUS, MAX_WANT,
 };
 pub use name::{DeviceName, NameError, ReplicaName, ServiceName, ServiceRef, StackName};
-pub use payload::{DownMessage, PayloadError, UpMessage, decode_down, decode_up, encode_down, encode_up};
+pub use payload::{DownMessage, PayloadError, UpMessage, decode_down, decode_up, encode_down, encode_up, spec_bytes};
 pub use platform::{Arch, Platform, PlatformError};
 pub use report::{Load, Report, Throttling, Usage};
 pub use spec::{

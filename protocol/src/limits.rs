@@ -15,6 +15,8 @@ pub const MAX_LEASE: usize = 256;
 pub const MAX_ASK: usize = 4 * 1024;
 /// Bytes of an `answer` payload: one chunk of logs.
 pub const MAX_ANSWER: usize = 64 * 1024;
+/// Bytes that one copy takes in an assignment at most, besides its specification: its names, its numbers, its policy.
+pub const MAX_ASSIGNED: usize = 256;
 /// Replicas that one device may be given. Docker itself becomes slow far below.
 pub const MAX_REPLICAS_PER_DEVICE: usize = 2_000;
 /// Bytes of a text that a device tells about a replica (a pull error, an exit message). Longer ones are cut.

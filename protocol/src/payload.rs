@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    Answer, Ask, Assignment, Bye, Channel, Hello, Lease, MAX_ANSWER, MAX_ASK, MAX_HELLO, MAX_LEASE, MAX_REPORT,
-    MAX_STATUS, MAX_WANT, Report, Status,
+    Answer, Ask, Assignment, Bye, Channel, ContainerSpec, Hello, Lease, MAX_ANSWER, MAX_ASK, MAX_HELLO, MAX_LEASE,
+    MAX_REPORT, MAX_STATUS, MAX_WANT, Report, Status,
 };
 
 /// First byte of every payload. A second wire format gets a second number; both are read for two releases.
@@ -125,6 +125,12 @@ pub fn encode_down(message: &DownMessage) -> Result<Vec<u8>, PayloadError> {
     encode(message, message.channel())
 }
 
+/// Bytes that a container's specification takes in an assignment. Each stands there once, however many copies it has.
+#[must_use]
+pub fn spec_bytes(spec: &ContainerSpec) -> usize {
+    postcard::serialize_with_flavor(spec, postcard::ser_flavors::Size::default()).unwrap_or(usize::MAX)
+}
+
 /// The message from a device in `bytes`, which came on `channel`.
 ///
 /// # Errors
@@ -170,6 +176,19 @@ mod tests {
 
     use super::*;
     use crate::{ByeReason, SessionNumber};
+
+    #[test]
+    fn an_assignment_takes_what_its_specs_and_copies_take() {
+        let spec = ContainerSpec {
+            image: "web:1".into(),
+            command: Some(vec!["x".repeat(70_000)]),
+            ..ContainerSpec::default()
+        };
+        let one = Assignment { specs: vec![spec.clone()], ..Assignment::default() };
+        let two = Assignment { specs: vec![spec.clone(), spec.clone()], ..Assignment::default() };
+        let size = |assignment| encode_down(&DownMessage::Want(assignment)).unwrap().len();
+        assert_eq!(size(two) - size(one), spec_bytes(&spec));
+    }
 
     fn bye() -> UpMessage {
         UpMessage::Bye(Bye { session: SessionNumber(7), reason: ByeReason::Restart })

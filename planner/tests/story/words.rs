@@ -147,6 +147,7 @@ pub fn service(name: &str, words: &[String]) -> ServiceSpec {
         let mut value = || rest.next().unwrap_or_else(|| panic!("`{word}` needs a value")).as_str();
         match word.as_str() {
             "image" => spec.container.image = value().into(),
+            "command" => spec.container.command = Some(vec!["x".repeat(usize::try_from(bytes(value())).unwrap())]),
             "cpu" => spec.reservation.cpu = cpu(value()),
             "memory" => spec.reservation.memory = Bytes(bytes(value())),
             "memory-limit" => spec.container.limits.memory = Some(Bytes(bytes(value()))),
