@@ -383,6 +383,11 @@ fn tell(remark: &Remark) {
         }
         Remark::Adopted(stamp, replicas) => info!(%stamp, replicas, "assignment"),
         Remark::Older(stamp) => warn!(%stamp, "an older assignment is ignored"),
+        Remark::OtherFleet(own, asking) => warn!(
+            fleet = %own, %asking,
+            "the hub of another fleet is not obeyed; what runs here goes on. If this device is to join that fleet, run \
+             `outrigger-agent leave` here; if that hub has lost its store, run `outrigger-hub restore` there"
+        ),
         Remark::Unsaved(stamp, reason) => warn!(%stamp, reason, "the assignment is not saved; nothing new is started"),
         Remark::Skipped(placement) => warn!(%placement, "a replica without a specification is skipped"),
     }

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::core::Held;
 
 /// First byte of the file. Another form gets another number.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes before the assignment: version and checksum.
 const HEADER: usize = 5;
 /// Name of the assignment's file.
@@ -192,7 +192,9 @@ pub(crate) fn crc32(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_protocol::{Assigned, ContainerSpec, Epoch, Generation, Goal, LossPolicy, PlacementId, Stamp};
+    use outrigger_protocol::{
+        Assigned, ContainerSpec, Epoch, FleetId, Generation, Goal, LossPolicy, PlacementId, Stamp,
+    };
 
     use super::*;
 
@@ -206,7 +208,7 @@ mod tests {
             loss: LossPolicy::Available,
         };
         let stamp = Stamp { epoch: Epoch(1), generation: Generation(generation) };
-        Assignment { stamp, specs: vec![spec], replicas: vec![one] }
+        Assignment { fleet: FleetId(1), stamp, specs: vec![spec], replicas: vec![one] }
     }
 
     fn open(folder: &tempfile::TempDir) -> StateDir {

@@ -10,7 +10,7 @@ use fake_hub::{DEADLINE, FakeHub, Heard};
 use outrigger_agent::config::{Config, EngineChoice, HubAddress};
 use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
 use outrigger_protocol::{
-    Answer, AnswerBody, Ask, Assigned, Assignment, ByeReason, ContainerSpec, DownMessage, EngineState, Epoch,
+    Answer, AnswerBody, Ask, Assigned, Assignment, ByeReason, ContainerSpec, DownMessage, EngineState, Epoch, FleetId,
     Generation, Goal, LogStream, LogsRequest, LossPolicy, Observed, Phase, PlacementId, RequestId, SessionNumber,
     Stamp, Status, UpMessage, WINDOW,
 };
@@ -77,6 +77,8 @@ impl Device {
     }
 }
 
+const FLEET: FleetId = FleetId(0xf1ee7);
+
 fn want(generation: u64, placements: &[u64]) -> DownMessage {
     let spec = ContainerSpec { image: "web:1".into(), ..ContainerSpec::default() };
     let one = |&placement: &u64| Assigned {
@@ -87,7 +89,12 @@ fn want(generation: u64, placements: &[u64]) -> DownMessage {
         loss: LossPolicy::Available,
     };
     let stamp = Stamp { epoch: Epoch(1), generation: Generation(generation) };
-    DownMessage::Want(Assignment { stamp, specs: vec![spec], replicas: placements.iter().map(one).collect() })
+    DownMessage::Want(Assignment {
+        fleet: FLEET,
+        stamp,
+        specs: vec![spec],
+        replicas: placements.iter().map(one).collect(),
+    })
 }
 
 fn status(message: UpMessage) -> Option<Status> {

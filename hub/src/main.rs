@@ -120,8 +120,8 @@ fn carry_out(cli: Cli) -> Result<()> {
         Some(Command::Backup { file, settings }) => backup(&settings.load()?, &file),
         Some(Command::Restore { file, force, settings }) => {
             let restored = store::restore(&settings.load()?.state_dir, &file, force)?;
-            let store::Restored { entries, epoch, path } = restored;
-            println!("restored {entries} entries into {}; the epoch is {epoch} now", path.display());
+            let store::Restored { entries, fleet, epoch, path } = restored;
+            println!("restored {entries} entries of fleet {fleet} into {}; the epoch is {epoch} now", path.display());
             Ok(())
         }
         Some(Command::Version) => {

@@ -96,8 +96,10 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
     raise_file_limit();
     let mut store = Store::open(&config.state_dir)?;
     let loaded = store.load()?;
+    info!(fleet = %loaded.fleet, epoch = %loaded.epoch, records = loaded.records.len(), "the store is open");
     let events = EventLog::new(loaded.events);
-    let (core, ignored) = HubCore::restore(loaded.records, config.policy.clone(), loaded.epoch, clock::now());
+    let (core, ignored) =
+        HubCore::restore(loaded.records, config.policy.clone(), loaded.fleet, loaded.epoch, clock::now());
     for record in ignored {
         warn!(record, "left out of what was saved: it fits nothing else");
     }

@@ -65,7 +65,14 @@ fn assignment(generation: u64) -> Assignment {
 }
 
 fn report(sequence: u32) -> UpMessage {
-    UpMessage::Report(Report { session: SessionNumber(1), sequence, load: None, usage: vec![] })
+    UpMessage::Report(Report {
+        session: SessionNumber(1),
+        sequence,
+        statuses: 0,
+        held: None,
+        load: None,
+        usage: vec![],
+    })
 }
 
 fn bye(session: u64, reason: ByeReason) -> UpMessage {

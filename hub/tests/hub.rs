@@ -115,7 +115,8 @@ impl Device {
             let mut ticks = tokio::time::interval(Duration::from_millis(500));
             for sequence in 1.. {
                 ticks.tick().await;
-                let report = UpMessage::Report(Report { session, sequence, load: None, usage: vec![] });
+                let report =
+                    UpMessage::Report(Report { session, sequence, statuses: 0, held: None, load: None, usage: vec![] });
                 let sent = client.publish(topic.to_string(), QoS::AtMostOnce, false, encode_up(&report).unwrap()).await;
                 if sent.is_err() {
                     return;
@@ -154,7 +155,14 @@ impl Device {
 }
 
 fn status(session: SessionNumber) -> UpMessage {
-    UpMessage::Status(Status { session, held: None, engine: EngineState::Up, replicas: vec![], images: vec![] })
+    UpMessage::Status(Status {
+        session,
+        number: 1,
+        held: None,
+        engine: EngineState::Up,
+        replicas: vec![],
+        images: vec![],
+    })
 }
 
 fn hello(machine: u128, session: SessionNumber, arch: Arch) -> Hello {
@@ -176,7 +184,7 @@ fn hello(machine: u128, session: SessionNumber, arch: Arch) -> Hello {
         root_on_flash: false,
         address: None,
     };
-    Hello { boot: BootId(machine), session, machine, held: None, unix_ms: 0, heartbeat_ms: 500, facts }
+    Hello { boot: BootId(machine), session, machine, fleet: None, held: None, unix_ms: 0, heartbeat_ms: 500, facts }
 }
 
 /// Looks at the hub until it is so.

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use outrigger_planner::{Change, Fleet, Heard, Policy, Wish, reconcile};
 use outrigger_protocol::{
-    BootId, Bytes, CgroupVersion, ConstraintKey, ContainerSpec, DeviceName, Engine, EngineKind, Epoch, Facts, Hello,
-    LossPolicy, MemoryLimits, MilliCpu, Mode, Moment, Reservation, ServiceSpec, SessionNumber, StackSpec, UpdateConfig,
-    VolumeMove,
+    BootId, Bytes, CgroupVersion, ConstraintKey, ContainerSpec, DeviceName, Engine, EngineKind, Epoch, Facts, FleetId,
+    Hello, LossPolicy, MemoryLimits, MilliCpu, Mode, Moment, Reservation, ServiceSpec, SessionNumber, StackSpec,
+    UpdateConfig, VolumeMove,
 };
 
 const NOW: Moment = Moment(1_000_000);
@@ -67,12 +67,13 @@ fn name(number: usize) -> DeviceName {
 }
 
 fn fleet(devices: usize, boards: Boards) -> Fleet {
-    let mut fleet = Fleet::new(Policy::default(), Epoch(1));
+    let mut fleet = Fleet::new(Policy::default(), FleetId(1), Epoch(1));
     for number in 0..devices {
         let hello = Hello {
             boot: BootId(number as u128),
             session: SessionNumber(1),
             machine: number as u128,
+            fleet: None,
             held: None,
             unix_ms: 0,
             heartbeat_ms: 1000,
@@ -155,6 +156,8 @@ fn lost_device(what: &str, devices: usize, stack: StackSpec) {
                 let report = outrigger_protocol::Report {
                     session: SessionNumber(1),
                     sequence: u32::try_from(second).unwrap_or(0),
+                    statuses: 0,
+                    held: None,
                     load: None,
                     usage: vec![],
                 };

@@ -8,6 +8,7 @@ use outrigger_protocol::{
     SessionNumber, Stamp,
 };
 
+use crate::foreign::{self, Foreign};
 use crate::index::{Entry, Shape};
 use crate::liveness::Gaps;
 use crate::load::Smooth;
@@ -15,6 +16,9 @@ use crate::need::{GPU, Use};
 use crate::plan::Liveness;
 use crate::record::DeviceRecord;
 use crate::wish::Availability;
+
+/// Boots that a device is known to have left.
+const RETIRED: usize = 8;
 
 /// A device as the hub knows it.
 #[derive(Debug, Clone)]
@@ -28,6 +32,8 @@ pub(crate) struct Device {
     pub lease_from: Generation,
     pub machine: u128,
     pub facts: Option<Facts>,
+    /// It belongs to another fleet.
+    pub foreign: Option<Foreign>,
 
     pub liveness: Liveness,
     pub why: String,
@@ -53,8 +59,10 @@ pub(crate) struct Device {
     pub held: Option<Stamp>,
     /// That it holds an assignment of a later hub has been told on this connection.
     pub is_refusal_told: bool,
-    /// A status of this connection has come.
-    pub has_told: bool,
+    /// Number of the newest status of this connection that has come; 0: none has.
+    pub heard_status: u32,
+    /// Reports in a row that told of a newer status than any that has come.
+    pub missed: u32,
     /// The assignment by which its last status tells what its engine runs; none: no status of this connection has.
     pub told_under: Option<Stamp>,
     pub bumped_at: Moment,
@@ -92,9 +100,13 @@ impl Device {
             lease_from: record.lease_from,
             machine: record.machine,
             facts: record.facts,
+            foreign: record.foreign.map(|fleet| Foreign { fleet, session: None }),
             liveness: if record.lost { Liveness::Lost } else { Liveness::Unheard },
-            why: if record.lost { "it was lost when the hub started" } else { "not heard since the hub started" }
-                .into(),
+            why: match record.foreign {
+                Some(fleet) => foreign::why(fleet),
+                None if record.lost => "it was lost when the hub started".into(),
+                None => "not heard since the hub started".into(),
+            },
             heard_at: now,
             deaf_until: None,
             hints: Hints::default(),
@@ -110,7 +122,8 @@ impl Device {
             engine_away_at: None,
             held: None,
             is_refusal_told: false,
-            has_told: false,
+            heard_status: 0,
+            missed: 0,
             told_under: None,
             bumped_at: now,
             // A hub that has just started does not know what leases it gave: as late as possible is safe.
@@ -135,7 +148,14 @@ impl Device {
             machine: self.machine,
             facts: self.facts.clone(),
             lost: self.liveness == Liveness::Lost,
+            foreign: self.foreign.map(|foreign| foreign.fleet),
         }
+    }
+
+    /// It is past this boot: a message that claims it is late.
+    pub(crate) fn retire(&mut self, boot: BootId) {
+        self.retired.insert(0, boot);
+        self.retired.truncate(RETIRED);
     }
 
     /// Whether it may be given new work at all.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use outrigger_protocol::{DeviceName, Epoch, Generation, Moment, PlacementId, Platform, ServiceRef, StackName, Stamp};
+use outrigger_protocol::{
+    DeviceName, Epoch, FleetId, Generation, Moment, PlacementId, Platform, ServiceRef, StackName, Stamp,
+};
 
 use crate::device::Device;
 use crate::even::Evening;
@@ -23,6 +25,7 @@ const MOST_ROUNDS: u32 = 64;
 #[derive(Debug, Clone)]
 pub struct Fleet {
     pub(crate) policy: Policy,
+    pub(crate) id: FleetId,
     pub(crate) epoch: Epoch,
     /// Counts what was heard, wished and committed: a plan is good for one state only.
     pub(crate) basis: u64,
@@ -93,10 +96,11 @@ pub(crate) struct Unsaved {
 impl Fleet {
     /// A fleet of which nothing is known yet.
     #[must_use]
-    pub fn new(policy: Policy, epoch: Epoch) -> Self {
+    pub fn new(policy: Policy, id: FleetId, epoch: Epoch) -> Self {
         let first = PlacementId::first_of(epoch).next();
         Self {
             policy,
+            id,
             epoch,
             basis: 0,
             next: first,
@@ -142,6 +146,12 @@ impl Fleet {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Its name for ever, which devices know it by.
+    #[must_use]
+    pub fn id(&self) -> FleetId {
+        self.id
     }
 
     /// The epoch.

@@ -44,9 +44,7 @@ pub struct Reply {
     pub notes: Vec<Note>,
 }
 
-/// Boots that a device is known to have left. A message that claims one of them is late.
-const RETIRED: usize = 8;
-/// Reports of a connection after which a device is asked for the status that should have come with its hello.
+/// Reports in a row that tell of a status which has not come, after which the device is asked. One may overtake it.
 const PATIENCE: u32 = 2;
 /// A device is not asked who it is more often than this.
 const ASK_PAUSE: Duration = Duration::from_secs(1);
@@ -112,26 +110,29 @@ impl Fleet {
     }
 
     fn hear_hello(&mut self, name: &DeviceName, hello: Hello, now: Moment) -> Reply {
+        if let Some(fleet) = hello.fleet.filter(|fleet| *fleet != self.id) {
+            return self.hear_foreign(name, hello, fleet, now);
+        }
         let mut reply = Reply::default();
         let known = self.devices.find(name);
         let Some(ix) = known.or_else(|| self.join(name, &hello, now, &mut reply)) else { return reply };
         if let Some(refused) = self.refuse_hello(ix, &hello) {
             return refused;
         }
+        self.is_foreign_no_more(ix);
         let Some(device) = self.devices.get_mut(ix) else { return Reply::ignored() };
         let session = (hello.boot, hello.session);
         let silent_since = device.heard_at;
         let rebooted = device.session.is_some_and(|(boot, _)| boot != hello.boot);
         if let (true, Some((boot, _))) = (rebooted, device.session) {
-            device.retired.insert(0, boot);
-            device.retired.truncate(RETIRED);
+            device.retire(boot);
         }
         if device.session != Some(session) {
             // The time between two connections says nothing about gaps within one.
             device.session = Some(session);
             device.is_refusal_told = false;
             device.told_under = None;
-            device.has_told = false;
+            (device.heard_status, device.missed) = (0, 0);
             device.heard_at = rekey(&mut self.silent, ix, device.heard_at, now);
         }
         if device.machine != hello.machine {
@@ -155,11 +156,7 @@ impl Fleet {
 
     /// A device that was never heard before.
     fn join(&mut self, name: &DeviceName, hello: &Hello, now: Moment, reply: &mut Reply) -> Option<DeviceIx> {
-        if self.devices.len() >= self.policy.max_devices {
-            let most = self.policy.max_devices;
-            let text = format!("{name} may not join: there are {most} devices, the most that are allowed");
-            reply.notes.push(Note::of_device(NoteKind::DeviceRefused, name, text));
-            reply.ignored = true;
+        if self.is_full(name, reply) {
             return None;
         }
         let record = DeviceRecord {
@@ -174,6 +171,7 @@ impl Fleet {
             machine: hello.machine,
             facts: None,
             lost: false,
+            foreign: None,
         };
         let ix = self.add_device(name, record, now);
         if let Some(device) = self.devices.get_mut(ix) {
@@ -184,6 +182,18 @@ impl Fleet {
         self.unsaved.assignments.insert(ix);
         reply.notes.push(Note::of_device(NoteKind::DeviceJoined, name, format!("{name} joined")));
         Some(ix)
+    }
+
+    /// Whether there are as many devices as there may be.
+    pub(crate) fn is_full(&self, name: &DeviceName, reply: &mut Reply) -> bool {
+        let most = self.policy.max_devices;
+        let is_full = self.devices.len() >= most;
+        if is_full {
+            let text = format!("{name} may not join: there are {most} devices, the most that are allowed");
+            reply.notes.push(Note::of_device(NoteKind::DeviceRefused, name, text));
+            reply.ignored = true;
+        }
+        is_full
     }
 
     pub(crate) fn add_device(&mut self, name: &DeviceName, record: DeviceRecord, now: Moment) -> DeviceIx {
@@ -204,7 +214,7 @@ impl Fleet {
     }
 
     /// Why a hello is not taken in.
-    fn refuse_hello(&self, ix: DeviceIx, hello: &Hello) -> Option<Reply> {
+    pub(crate) fn refuse_hello(&self, ix: DeviceIx, hello: &Hello) -> Option<Reply> {
         let device = self.devices.get(ix)?;
         let present = matches!(device.liveness, Liveness::Up | Liveness::Suspect) && device.session.is_some();
         if device.machine != hello.machine && present {
@@ -230,6 +240,9 @@ impl Fleet {
             return Err(reply);
         };
         let Some(device) = self.devices.get_mut(ix) else { return Err(reply) };
+        if device.foreign.is_some_and(|foreign| foreign.session == Some(session)) {
+            return Err(reply);
+        }
         match device.session {
             // What comes right behind a goodbye was sent before it.
             Some((_, current)) if current == session && device.hints.bye.is_some_and(|(_, at)| now < at + WAITED) => {
@@ -255,6 +268,8 @@ impl Fleet {
         let mut reorder = false;
         if let Some(device) = self.devices.get_mut(ix) {
             device.load = report.load.or(device.load);
+            // Within one connection what a device holds only grows.
+            device.held = device.held.max(report.held);
             reorder = device.load.is_some_and(|load| device.smooth.take(&load, now));
         }
         for usage in &report.usage {
@@ -273,16 +288,22 @@ impl Fleet {
         reply
     }
 
-    /// Whether the status that follows a hello has not come: it was lost, or came before the hello and was not understood.
+    /// Whether to ask for a status that the device has sent and that has not come: a confirmed message is lost with the
+    /// broker that has confirmed it, or came before the hello and was not understood. What does not come at all is asked
+    /// for less and less often.
     fn misses_status(&mut self, ix: DeviceIx, report: &Report, now: Moment) -> bool {
         let Some(device) = self.devices.get_mut(ix) else { return false };
-        let misses = !device.has_told
-            && report.sequence >= PATIENCE
-            && device.asked_at.is_none_or(|at| now.since(at) >= ASK_PAUSE);
-        if misses {
+        if report.statuses <= device.heard_status {
+            device.missed = 0;
+            return false;
+        }
+        device.missed = device.missed.saturating_add(1);
+        let is_due = device.missed >= PATIENCE && device.missed.is_power_of_two();
+        let asks = is_due && device.asked_at.is_none_or(|at| now.since(at) >= ASK_PAUSE);
+        if asks {
             device.asked_at = Some(now);
         }
-        misses
+        asks
     }
 
     /// A lease is renewed only for a device that holds nothing exclusive that it must not.
@@ -301,10 +322,14 @@ impl Fleet {
             Err(reply) => return reply,
         };
         let mut reply = Reply::default();
+        if self.devices.get(ix).is_some_and(|device| status.number < device.heard_status) {
+            // Delivered again, after a newer one.
+            return Reply::ignored();
+        }
         let held = status.held;
         if let Some(device) = self.devices.get_mut(ix) {
+            device.heard_status = status.number;
             // An engine that does not answer hides what may still run.
-            device.has_told = true;
             device.told_under = held.filter(|_| !matches!(status.engine, EngineState::Down(_)));
         }
         self.alive(ix, None, now, &mut reply);

@@ -12,6 +12,7 @@ mod even;
 mod explain;
 mod filter;
 mod fleet;
+mod foreign;
 mod global;
 mod hear;
 mod index;

@@ -147,6 +147,7 @@ impl Device {
     pub(crate) fn is_absent_on_purpose(&self) -> bool {
         matches!(self.hints.bye, Some((ByeReason::Shutdown | ByeReason::Leave | ByeReason::Restart, _)))
             || self.confirmed
+            || self.foreign.is_some()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use outrigger_protocol::{
     Arch, BootId, Bytes, CgroupVersion, Constraint, ConstraintKey, ContainerSpec, DeviceName, Engine, EngineKind,
-    EngineState, Epoch, Facts, GenericResource, Hello, Load, LossPolicy, MemoryLimits, MilliCpu, Mode, Moment,
+    EngineState, Epoch, Facts, FleetId, GenericResource, Hello, Load, LossPolicy, MemoryLimits, MilliCpu, Mode, Moment,
     Permille, Platform, PortProtocol, PublishedPort, Report, Reservation, ServiceRef, ServiceSpec, SessionNumber,
     StackSpec, Status, Throttling, UpdateConfig, VolumeMove,
 };
@@ -120,6 +120,7 @@ fn join(fleet: &mut Fleet, number: usize, board: &Board) {
         boot: BootId(number as u128),
         session,
         machine: number as u128,
+        fleet: None,
         held: None,
         unix_ms: 0,
         heartbeat_ms: 1000,
@@ -127,11 +128,12 @@ fn join(fleet: &mut Fleet, number: usize, board: &Board) {
     };
     fleet.hear(&name, Heard::Hello(hello), NOW);
     let images = board.image.map(|image| format!("image-{image}")).into_iter().collect();
-    let status = Status { session, held: None, engine: EngineState::Up, replicas: vec![], images };
+    let status = Status { session, number: 1, held: None, engine: EngineState::Up, replicas: vec![], images };
     fleet.hear(&name, Heard::Status(status), NOW);
     let throttling = Throttling(if board.hot { Throttling::HOT } else { 0 });
     let load = Some(Load { cpu: Permille::new(board.cpu_load), throttling, ..Load::default() });
-    fleet.hear(&name, Heard::Report(Report { session, sequence: 1, load, usage: vec![] }), NOW);
+    let report = Report { session, sequence: 1, statuses: 1, held: None, load, usage: vec![] };
+    fleet.hear(&name, Heard::Report(report), NOW);
     if let Some(zone) = board.zone {
         let (key, value) = ("zone".into(), Some(format!("Z{zone}")));
         fleet.wish(Wish::Label { device: name.clone(), key, value }, NOW).unwrap();
@@ -178,7 +180,7 @@ fn fleet_of(boards: &[Board], services: &[Wanted]) -> Fleet {
 }
 
 fn fleet_in_order<'a>(boards: impl Iterator<Item = (usize, &'a Board)>, services: &[Wanted]) -> Fleet {
-    let mut fleet = Fleet::new(Policy::default(), Epoch(1));
+    let mut fleet = Fleet::new(Policy::default(), FleetId(1), Epoch(1));
     for (number, board) in boards {
         join(&mut fleet, number, board);
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    DeviceName, Epoch, Facts, Generation, LossPolicy, PlacementId, Platform, Revision, ServiceName, ServiceRef,
-    ServiceSpec, StackName,
+    DeviceName, Epoch, Facts, FleetId, Generation, LossPolicy, PlacementId, Platform, Revision, ServiceName,
+    ServiceRef, ServiceSpec, StackName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +111,8 @@ pub struct DeviceRecord {
     pub facts: Option<Facts>,
     /// Whether it was lost when this was saved.
     pub lost: bool,
+    /// The other fleet that it belongs to.
+    pub foreign: Option<FleetId>,
 }
 
 /// A placed copy.

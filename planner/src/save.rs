@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use outrigger_protocol::{DeviceName, Epoch, Moment, PlacementId};
+use outrigger_protocol::{DeviceName, Epoch, FleetId, Moment, PlacementId};
 
 use crate::fleet::Fleet;
 use crate::policy::Policy;
@@ -25,8 +25,14 @@ impl Fleet {
     /// A fleet as it was saved. Nothing has been heard: nothing is lost and nothing moves until devices are heard or the
     /// start grace has passed. With a higher epoch than the saved one, every assignment is made anew under it.
     #[must_use]
-    pub fn restore(records: impl IntoIterator<Item = Record>, policy: Policy, epoch: Epoch, now: Moment) -> Restored {
-        let mut fleet = Self::new(policy, epoch);
+    pub fn restore(
+        records: impl IntoIterator<Item = Record>,
+        policy: Policy,
+        id: FleetId,
+        epoch: Epoch,
+        now: Moment,
+    ) -> Restored {
+        let mut fleet = Self::new(policy, id, epoch);
         let mut ignored = Vec::new();
         let mut placements = Vec::new();
         let mut by_key: BTreeMap<Key, Value> = BTreeMap::new();

@@ -18,10 +18,10 @@ use crate::view::{CopyView, DeviceView, ReplicaView, RollState, RollView, Servic
 use outrigger_protocol::Moment;
 
 impl Fleet {
-    /// What a device is to run; none if there is no such device.
+    /// What a device is to run; none if there is no such device, or it belongs to another fleet.
     #[must_use]
     pub fn assignment(&self, name: &DeviceName) -> Option<Assignment> {
-        let device = self.devices.named(name)?;
+        let device = self.devices.named(name).filter(|device| device.foreign.is_none())?;
         let mut specs: Vec<ContainerSpec> = Vec::new();
         let mut known: BTreeMap<(ServiceIx, Revision), u32> = BTreeMap::new();
         let mut replicas = Vec::with_capacity(device.placements.len());
@@ -39,7 +39,7 @@ impl Fleet {
             replicas.push(Assigned { placement: id, replica: replica(service, copy.number), spec, goal, loss });
         }
         replicas.sort_by(|a, b| a.replica.cmp(&b.replica).then(a.placement.cmp(&b.placement)));
-        Some(Assignment { stamp: self.stamp(device.generation), specs, replicas })
+        Some(Assignment { fleet: self.id, stamp: self.stamp(device.generation), specs, replicas })
     }
 
     fn on<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = (PlacementId, &'a Placement, &'a Service)> {
@@ -81,6 +81,7 @@ impl Fleet {
             held: device.held,
             load: device.load,
             session: device.session,
+            foreign: device.foreign.map(|foreign| foreign.fleet),
         }
     }
 

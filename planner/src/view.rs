@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    BootId, Bytes, DeviceName, EngineState, Facts, Load, MilliCpu, Moment, Observed, PlacementId, ReplicaName,
+    BootId, Bytes, DeviceName, EngineState, Facts, FleetId, Load, MilliCpu, Moment, Observed, PlacementId, ReplicaName,
     Revision, ServiceRef, ServiceSpec, SessionNumber, StackName, Stamp, Usage,
 };
 
@@ -49,6 +49,8 @@ pub struct DeviceView<'a> {
     pub load: Option<Load>,
     /// Its boot and connection; none: not heard since the hub's start.
     pub session: Option<(BootId, SessionNumber)>,
+    /// The other fleet that it belongs to; it is left alone then.
+    pub foreign: Option<FleetId>,
 }
 
 /// A stack as it is now.

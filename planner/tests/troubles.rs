@@ -204,7 +204,7 @@ impl Campaign {
         }
         let records = self.world.store.iter();
         let records = records.map(|(key, value)| Record { key: key.clone(), value: Some(value.clone()) });
-        let saved = Fleet::restore(records, self.world.policy.clone(), Epoch(1), self.world.now);
+        let saved = Fleet::restore(records, self.world.policy.clone(), story::FLEET, Epoch(1), self.world.now);
         assert!(saved.ignored.is_empty(), "{:?}", saved.ignored);
         for view in fleet.devices() {
             let (now, then) = (fleet.assignment(view.name), saved.fleet.assignment(view.name));

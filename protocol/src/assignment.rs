@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerSpec, Epoch, LossPolicy, PlacementId, ReplicaName, SessionNumber, Stamp};
+use crate::{ContainerSpec, Epoch, FleetId, LossPolicy, PlacementId, ReplicaName, SessionNumber, Stamp};
 
 /// Everything that one device must run: the whole, never a change. What is not in it is stopped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
+    /// Whose word it is. A device that belongs to another fleet refuses it.
+    pub fleet: FleetId,
     /// Its place in the order of assignments.
     pub stamp: Stamp,
     /// The containers' specifications, each once however many copies it has.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Arch, BootId, Bytes, GenericResource, MilliCpu, SessionNumber, Stamp};
+use crate::{Arch, BootId, Bytes, FleetId, GenericResource, MilliCpu, SessionNumber, Stamp};
 
 /// First message of every connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub struct Hello {
     pub session: SessionNumber,
     /// Random, made once per installation and kept beside the assignment: two machines that claim one name differ here.
     pub machine: u128,
+    /// The fleet that the device belongs to: that of its assignment, else of its containers; none: it takes the first.
+    pub fleet: Option<FleetId>,
     /// The assignment that the device holds; none before its first.
     pub held: Option<Stamp>,
     /// The device's wall clock in milliseconds since 1970; only to tell how wrong it is.

@@ -45,4 +45,4 @@ pub use stack::{
 pub use status::{Bye, ByeReason, EngineState, ExitCause, Observed, Phase, Status};
 pub use time::Moment;
 pub use topic::{Channel, Topic, TopicError};
-pub use version::{BootId, Epoch, Generation, PlacementId, SessionNumber, Stamp};
+pub use version::{BootId, Epoch, FleetId, FleetIdError, Generation, PlacementId, SessionNumber, Stamp};

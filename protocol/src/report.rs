@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, Permille, PlacementId, SessionNumber};
+use crate::{Bytes, Permille, PlacementId, SessionNumber, Stamp};
 
 /// A heartbeat with the device's load; some tens of bytes. Usage of replicas rides along on every tenth or so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,10 @@ pub struct Report {
     pub session: SessionNumber,
     /// Counts the reports of that connection; a lease renewal names the one that it answers.
     pub sequence: u32,
+    /// Number of the newest status sent on that connection; 0: none yet. A hub that has not heard it asks.
+    pub statuses: u32,
+    /// The assignment that the device holds; none before its first.
+    pub held: Option<Stamp>,
     /// How loaded the device is; none: nothing has changed enough to be worth its bytes since the last one.
     pub load: Option<Load>,
     /// Usage of replicas; empty where it is not their turn.

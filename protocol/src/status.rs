@@ -9,6 +9,9 @@ use crate::{PlacementId, PortProtocol, ReplicaName, SessionNumber, Stamp};
 pub struct Status {
     /// The connection that it was sent on.
     pub session: SessionNumber,
+    /// Counts the statuses of that connection from 1. Each [`Report`](crate::Report) names the newest, so that one that
+    /// was lost on the way is noticed.
+    pub number: u32,
     /// The assignment that the device holds and works towards; none before its first.
     pub held: Option<Stamp>,
     /// The engine.

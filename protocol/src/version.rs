@@ -1,8 +1,20 @@
 //! The numbers that make late, repeated and stale messages harmless.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+/// Names a fleet for ever: made at random by the store of its hub at its first start, kept by every backup. A device obeys
+/// the hub of one fleet only, so a hub that was started with an empty store is told apart from the right one.
+///
+/// ```
+/// # use outrigger_protocol::FleetId;
+/// let fleet = FleetId(0xf1ee7);
+/// assert_eq!(fleet.to_string().parse(), Ok(fleet));
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FleetId(pub u128);
 
 /// Counts hub takeovers and restores. An agent refuses everything that carries a lower one than it has seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,6 +67,27 @@ impl Generation {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for FleetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A text is no fleet's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no fleet's id: 32 hexadecimal digits")]
+pub struct FleetIdError(String);
+
+impl FromStr for FleetId {
+    type Err = FleetIdError;
+
+    fn from_str(text: &str) -> Result<Self, FleetIdError> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = u128::from_str_radix(text, 16).ok().filter(|_| is_hex);
+        id.map(Self).ok_or_else(|| FleetIdError(text.to_owned()))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use outrigger_protocol::{
     Answer, AnswerBody, Arch, Ask, Assigned, Assignment, AttachedDevice, BootId, Bye, ByeReason, Bytes, CgroupVersion,
-    Channel, ContainerSpec, DeviceKind, DownMessage, Engine, EngineKind, EngineState, Epoch, ExitCause, Facts,
+    Channel, ContainerSpec, DeviceKind, DownMessage, Engine, EngineKind, EngineState, Epoch, ExitCause, Facts, FleetId,
     Generation, GenericResource, Goal, Hello, Lease, Load, LogChunk, LogStream, LogsRequest, LossPolicy, MemoryLimits,
     MilliCpu, Observed, Permille, Phase, PlacementId, PortProtocol, PublishedPort, Report, RequestId, SessionNumber,
     Stamp, Status, Throttling, UpMessage, Usage, decode_down, decode_up, encode_down, encode_up,
@@ -26,6 +26,7 @@ fn hello() -> UpMessage {
         boot: BootId(0xb007),
         session: SessionNumber(123_456),
         machine: 0xcafe,
+        fleet: Some(FleetId(0xf1ee7)),
         held: Some(stamp()),
         unix_ms: 1_790_000_000_000,
         heartbeat_ms: 1000,
@@ -68,6 +69,8 @@ fn report() -> UpMessage {
     UpMessage::Report(Report {
         session: SessionNumber(123_456),
         sequence: 77,
+        statuses: 3,
+        held: Some(stamp()),
         load: Some(load()),
         usage: vec![Usage { placement: PlacementId(0x1_0000_0005), cpu_milli: 120, memory: Bytes(5_000_000) }],
     })
@@ -76,6 +79,7 @@ fn report() -> UpMessage {
 fn status() -> UpMessage {
     UpMessage::Status(Status {
         session: SessionNumber(123_456),
+        number: 3,
         held: Some(stamp()),
         engine: EngineState::Up,
         replicas: vec![Observed {
@@ -111,6 +115,7 @@ fn want() -> DownMessage {
         ..ContainerSpec::default()
     };
     DownMessage::Want(Assignment {
+        fleet: FleetId(0xf1ee7),
         stamp: stamp(),
         specs: vec![spec],
         replicas: vec![Assigned {
@@ -157,13 +162,13 @@ fn hello_1() {
     up(
         Channel::Hello,
         &hello(),
-        "010087e002c0c407fe95030101ac0280d8c1a28c34e80705302e312e300101020644656269616e03362e31010e5261737062657272792050692034a01f80808080100100023238010101047a6f6e65056174746963010572656c61790201010c2f6465762f747479555342300101000a000004",
+        "010087e002c0c407fe950301e7bd3c0101ac0280d8c1a28c34e80705302e312e300101020644656269616e03362e31010e5261737062657272792050692034a01f80808080100100023238010101047a6f6e65056174746963010572656c61790201010c2f6465762f747479555342300101000a000004",
     );
 }
 
 #[test]
 fn report_1() {
-    up(Channel::Report, &report(), "0101c0c4074d017df40300da052a03020180080101858080801078c096b102");
+    up(Channel::Report, &report(), "0101c0c4074d030101ac02017df40300da052a03020180080101858080801078c096b102");
 }
 
 #[test]
@@ -171,7 +176,7 @@ fn status_1() {
     up(
         Channel::Status,
         &status(),
-        "0102c0c4070101ac02000185808080100473686f7003776562020690030465786974030901010c303132333435363738396162097368613235363a30300150903f0001057765623a31",
+        "0102c0c407030101ac02000185808080100473686f7003776562020690030465786974030901010c303132333435363738396162097368613235363a30300150903f0001057765623a31",
     );
 }
 
@@ -190,7 +195,7 @@ fn want_1() {
     down(
         Channel::Want,
         &want(),
-        "010001ac0201057765623a31000000010141016200015001903f00000000000000000000000000000000000a000000000000000000000000000000000185808080100473686f7003776562020001011e00",
+        "0100e7bd3c01ac0201057765623a31000000010141016200015001903f00000000000000000000000000000000000a000000000000000000000000000000000185808080100473686f7003776562020001011e00",
     );
 }
 
@@ -209,6 +214,8 @@ fn a_heartbeat_with_load_is_a_few_tens_of_bytes() {
     let message = UpMessage::Report(Report {
         session: SessionNumber(86_400_000 * 365),
         sequence: 1_000_000,
+        statuses: 1_000,
+        held: Some(Stamp { epoch: Epoch(3), generation: Generation(100_000) }),
         load: Some(load()),
         usage: vec![],
     });

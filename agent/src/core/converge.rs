@@ -300,6 +300,7 @@ impl<'a> Pass<'a> {
         Some(Action::Create(NewContainer {
             device: self.bounds.device.clone(),
             placement,
+            fleet: self.wanted.fleet,
             replica: one.replica.clone(),
             loss: one.loss.into(),
             spec: one.spec.clone(),

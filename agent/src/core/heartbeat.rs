@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger_protocol::{Load, Moment, Permille, Report, SessionNumber, Usage};
+use outrigger_protocol::{Load, Moment, Permille, Report, SessionNumber, Stamp, Usage};
 
 /// Load is sent with every so many reports even if it has not changed: a report may be lost.
 const FULL_EVERY: u32 = 30;
@@ -64,8 +64,8 @@ impl Heartbeat {
         self.due_at
     }
 
-    /// The report that is due, if one is.
-    pub fn beat(&mut self, now: Moment) -> Option<Report> {
+    /// The report that is due, if one is; with the number of the newest status, and the assignment that is held.
+    pub fn beat(&mut self, now: Moment, statuses: u32, held: Option<Stamp>) -> Option<Report> {
         let session = self.session.filter(|_| self.due_at <= now)?;
         // Where the agent was held up, reports that are missing are not made up for.
         self.due_at = (self.due_at + self.interval).max(now + self.interval / 2);
@@ -76,7 +76,7 @@ impl Heartbeat {
         if load.is_some() {
             self.told = load;
         }
-        Some(Report { session, sequence, load, usage: std::mem::take(&mut self.usage) })
+        Some(Report { session, sequence, statuses, held, load, usage: std::mem::take(&mut self.usage) })
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
         let mut heartbeat = heartbeat();
         let mut sent = Vec::new();
         for now in [1000, 1500, 2000, 2010, 9000, 9100, 9600, 10_000] {
-            sent.extend(heartbeat.beat(Moment(now)).map(|report| (now, report.sequence)));
+            sent.extend(heartbeat.beat(Moment(now), 0, None).map(|report| (now, report.sequence)));
         }
         assert_eq!(sent, [(1000, 0), (2000, 1), (9000, 2), (9600, 3)]);
     }
@@ -127,7 +127,7 @@ mod tests {
         for second in 1..=61 {
             let wobble = Load { cpu: Permille::new(100 + second % 3), ..Load::default() };
             heartbeat.load(wobble);
-            let report = heartbeat.beat(Moment(u64::from(second) * 1000)).unwrap();
+            let report = heartbeat.beat(Moment(u64::from(second) * 1000), 0, None).unwrap();
             told.extend(report.load.map(|_| report.sequence));
         }
         assert_eq!(told, [0, 30, 60]);
@@ -137,9 +137,9 @@ mod tests {
     fn a_load_that_jumps_is_told_at_once() {
         let mut heartbeat = heartbeat();
         heartbeat.load(Load::default());
-        heartbeat.beat(Moment(1000)).unwrap();
+        heartbeat.beat(Moment(1000), 0, None).unwrap();
         heartbeat.load(Load { cpu: Permille::new(900), ..Load::default() });
-        assert!(heartbeat.beat(Moment(2000)).unwrap().load.is_some());
+        assert!(heartbeat.beat(Moment(2000), 0, None).unwrap().load.is_some());
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
         let mut heartbeat = heartbeat();
         heartbeat.end();
         heartbeat.usage(vec![]);
-        assert_eq!(heartbeat.beat(Moment(5000)), None);
+        assert_eq!(heartbeat.beat(Moment(5000), 0, None), None);
         assert_eq!(heartbeat.due_at(), Moment::NEVER);
     }
 }

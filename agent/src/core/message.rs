@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Assignment, BootId, ByeReason, DownMessage, Facts, Load, LogsRequest, PlacementId, RequestId, SessionNumber, Stamp,
-    UpMessage, Usage,
+    Assignment, BootId, ByeReason, DownMessage, Facts, FleetId, Load, LogsRequest, PlacementId, RequestId,
+    SessionNumber, Stamp, UpMessage, Usage,
 };
 
 use super::action::{Action, ActionId, Outcome};
@@ -97,6 +97,8 @@ pub enum Remark {
     Adopted(Stamp, usize),
     /// An assignment that is older than the one it holds is ignored.
     Older(Stamp),
+    /// The hub of another fleet wants to be obeyed, and is not: ours, and the other. Told once for each connection.
+    OtherFleet(FleetId, FleetId),
     /// The assignment could not be saved; why.
     Unsaved(Stamp, String),
     /// A copy has no specification.

@@ -5,6 +5,7 @@
 
 mod action;
 mod converge;
+mod fleet;
 mod heartbeat;
 mod hold;
 mod lease;
@@ -18,8 +19,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Answer, AnswerBody, Ask, Assignment, Bye, Channel, DownMessage, Epoch, Facts, Hello, Lease, LogsRequest, Moment,
-    PlacementId, RequestId, SessionNumber, Stamp, UpMessage,
+    Answer, AnswerBody, Ask, Assignment, Bye, Channel, DownMessage, Epoch, Facts, FleetId, Hello, Lease, LogsRequest,
+    Moment, PlacementId, RequestId, SessionNumber, Stamp, UpMessage,
 };
 
 pub use action::{Action, ActionId, ImageKey, Outcome, Success};
@@ -31,6 +32,7 @@ pub use status::cut;
 pub use track::{LONGEST_PAUSE, Over, Track, pause};
 pub use wanted::{Wanted, WantedReplica};
 
+use fleet::{Loyalty, fleet_of, loyalty};
 use heartbeat::Heartbeat;
 use lease::LeaseKeeper;
 use status::{Sources, Teller};
@@ -55,6 +57,10 @@ pub struct Core {
     highest_epoch: Epoch,
     held: Option<Stamp>,
     saving: Option<Box<Assignment>>,
+    /// Came before anybody could say whether it is to be obeyed.
+    early: Option<Box<Assignment>>,
+    /// That another fleet is not obeyed has been told on this connection.
+    is_refusal_told: bool,
     unsaved: Option<Unsaved>,
     wanted: Wanted,
     observed: Observed,
@@ -98,6 +104,8 @@ impl Core {
             highest_epoch: Epoch::default(),
             held: None,
             saving: None,
+            early: None,
+            is_refusal_told: false,
             unsaved: None,
             wanted: Wanted::default(),
             observed: Observed::default(),
@@ -204,6 +212,12 @@ impl Core {
         }
     }
 
+    /// The fleet that the device belongs to, as far as is known; none: it takes the first.
+    #[must_use]
+    pub fn fleet(&self) -> Option<FleetId> {
+        fleet_of(self.held_fleet(), &self.observed)
+    }
+
     /// The assignment that the device holds.
     #[must_use]
     pub fn held(&self) -> Option<Stamp> {
@@ -221,6 +235,9 @@ impl Core {
             Input::Engine(event) => {
                 let unix_s = self.unix_s(now);
                 self.observed.hear(event, &self.wanted, now, unix_s);
+                if let Some(early) = self.early.take_if(|_| self.observed.has_listed) {
+                    self.want(*early, now, effects);
+                }
             }
             Input::Done(id, outcome) => {
                 let unix_s = self.unix_s(now);
@@ -262,6 +279,7 @@ impl Core {
 
     fn connected(&mut self, session: SessionNumber, now: Moment, effects: &mut Vec<Effect>) {
         self.session = Some(session);
+        self.is_refusal_told = false;
         self.leases.begin(session);
         self.bounds.is_confirmed = false;
         self.heartbeat.begin(session, now);
@@ -275,6 +293,7 @@ impl Core {
             boot: self.settings.boot,
             session,
             machine: self.settings.machine,
+            fleet: self.fleet(),
             held: self.held,
             unix_ms: self.unix_ms(now),
             heartbeat_ms: u32::try_from(self.settings.heartbeat.as_millis()).unwrap_or(u32::MAX),
@@ -308,7 +327,29 @@ impl Core {
         }
     }
 
+    /// The fleet of the assignment that is held, or about to be.
+    fn held_fleet(&self) -> Option<FleetId> {
+        let saving = self.saving.as_ref().map(|saving| saving.fleet);
+        saving.or(self.held.map(|_| self.wanted.fleet))
+    }
+
+    /// Whose word is not obeyed is told so, and who reads the log; once, for it will say the same again and again.
+    fn refuse(&mut self, own: FleetId, asking: FleetId, now: Moment, effects: &mut Vec<Effect>) {
+        if !std::mem::replace(&mut self.is_refusal_told, true) {
+            self.remark(Remark::OtherFleet(own, asking));
+            self.hello(now, effects);
+        }
+    }
+
     fn want(&mut self, assignment: Assignment, now: Moment, effects: &mut Vec<Effect>) {
+        match loyalty(self.held_fleet(), &self.observed, assignment.fleet) {
+            Loyalty::Obeys => (),
+            Loyalty::BelongsTo(own) => return self.refuse(own, assignment.fleet, now, effects),
+            Loyalty::Unknown => {
+                self.early = Some(Box::new(assignment));
+                return;
+            }
+        }
         let stamp = assignment.stamp;
         let saving = self.saving.as_ref().map(|saving| saving.stamp);
         if stamp.epoch < self.highest_epoch || self.held.max(saving).is_some_and(|newest| stamp < newest) {
@@ -451,7 +492,7 @@ impl Core {
             self.tell_at = tell_at;
             effects.extend(status.map(|status| Effect::Publish(UpMessage::Status(status))));
         }
-        if let Some(report) = self.heartbeat.beat(now) {
+        if let Some(report) = self.heartbeat.beat(now, self.teller.number(), self.held) {
             self.leases.report_sent(report.sequence, now);
             effects.push(Effect::Publish(UpMessage::Report(report)));
         }

@@ -21,6 +21,8 @@ const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 pub struct Observed {
     /// Whether it answers.
     pub engine: Link,
+    /// It has been looked at since the start.
+    pub has_listed: bool,
     /// All containers of our scope.
     pub containers: BTreeMap<ContainerId, Container>,
     /// The history of each copy that is wanted or has a container.
@@ -180,6 +182,7 @@ impl Observed {
             self.see(container, wanted, now, unix_s);
         }
         self.engine = Link::Up;
+        self.has_listed = true;
     }
 
     fn see(&mut self, container: Container, wanted: &Wanted, now: Moment, unix_s: i64) {

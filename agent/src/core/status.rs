@@ -28,6 +28,7 @@ const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub struct Teller {
     session: Option<SessionNumber>,
+    number: u32,
     told: Option<Status>,
     told_at: Moment,
     not_before: Moment,
@@ -53,10 +54,18 @@ pub struct Sources<'a> {
 impl Teller {
     /// A connection has begun, or the hub asks again: the whole set is due.
     pub fn begin(&mut self, session: SessionNumber, now: Moment) {
-        self.session = Some(session);
+        if self.session.replace(session) != Some(session) {
+            self.number = 0;
+        }
         self.told = None;
         self.not_before = Moment::ZERO;
         self.unknown_until = now + FIRST_ANSWER;
+    }
+
+    /// Number of the newest status of this connection; 0: there is none yet.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// The last status was not sent after all: the connection's queue was full.
@@ -78,7 +87,7 @@ impl Teller {
         if now < not_before {
             return (None, not_before);
         }
-        let status = self.status(session, sources, now);
+        let mut status = self.status(session, sources, now);
         let pause = match &self.told {
             None => Duration::ZERO,
             Some(told) => match difference(told, &status) {
@@ -94,6 +103,8 @@ impl Teller {
         if self.told.is_some() && now < due_at {
             return (None, due_at);
         }
+        self.number = self.number.saturating_add(1);
+        status.number = self.number;
         self.told = Some(status.clone());
         self.told_at = now;
         (Some(status), Moment::NEVER)
@@ -120,6 +131,7 @@ impl Teller {
         let images = sources.observed.images.iter();
         Status {
             session,
+            number: 0,
             held: sources.held,
             engine: engine_state(sources),
             replicas,

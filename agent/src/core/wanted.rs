@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use outrigger_protocol::{Assignment, ContainerSpec, Goal, LossPolicy, PlacementId, ReplicaName, Stamp};
+use outrigger_protocol::{Assignment, ContainerSpec, FleetId, Goal, LossPolicy, PlacementId, ReplicaName, Stamp};
 
 use super::action::ImageKey;
 
 /// What this device is to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
+    /// Whose word it is.
+    pub fleet: FleetId,
     /// Of which assignment.
     pub stamp: Stamp,
     /// Its copies.
@@ -46,7 +48,7 @@ impl Wanted {
                 WantedReplica { replica: one.replica.clone(), spec: Arc::clone(spec), goal: one.goal, loss: one.loss };
             replicas.insert(one.placement, wanted);
         }
-        (Self { stamp: assignment.stamp, replicas }, skipped)
+        (Self { fleet: assignment.fleet, stamp: assignment.stamp, replicas }, skipped)
     }
 
     /// Whether this copy is to run here.

@@ -6,6 +6,8 @@ use outrigger_protocol::PlacementId;
 pub const SCOPE: &str = "outrigger.scope";
 /// The placement, in hexadecimal.
 pub const PLACEMENT: &str = "outrigger.placement";
+/// The fleet, in hexadecimal.
+pub const FLEET: &str = "outrigger.fleet";
 /// The replica, such as `shop/web.2`.
 pub const REPLICA: &str = "outrigger.replica";
 /// The stack.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Arch, CgroupVersion, ContainerSpec, DeviceName, EngineKind, LogChunk, LogsRequest, LossPolicy, PlacementId,
-    Platform, PortProtocol, ReplicaName,
+    Arch, CgroupVersion, ContainerSpec, DeviceName, EngineKind, FleetId, LogChunk, LogsRequest, LossPolicy,
+    PlacementId, Platform, PortProtocol, ReplicaName,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -113,6 +113,8 @@ pub struct Container {
     pub id: ContainerId,
     /// Which copy it is.
     pub placement: PlacementId,
+    /// Whose it is, for a device that has lost its assignment; none where its label cannot be read.
+    pub fleet: Option<FleetId>,
     /// Of which replica.
     pub replica: ReplicaName,
     /// What is to happen with it while the hub is not heard, for a device that has lost its assignment.
@@ -183,6 +185,8 @@ pub struct NewContainer {
     pub device: DeviceName,
     /// Which copy.
     pub placement: PlacementId,
+    /// Of which fleet.
+    pub fleet: FleetId,
     /// Of which replica.
     pub replica: ReplicaName,
     /// What happens to it while the hub is not heard.

@@ -61,6 +61,7 @@ fn placement() -> PlacementId {
 
 pub fn new(spec: ContainerSpec) -> NewContainer {
     NewContainer {
+        fleet: outrigger_protocol::FleetId(0xf1ee7),
         device: "bench".parse().unwrap(),
         placement: placement(),
         replica: "shop/web.1".parse().unwrap(),

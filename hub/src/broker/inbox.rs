@@ -93,7 +93,14 @@ mod tests {
     }
 
     fn report() -> UpMessage {
-        UpMessage::Report(Report { session: SessionNumber(1), sequence: 1, load: None, usage: vec![] })
+        UpMessage::Report(Report {
+            session: SessionNumber(1),
+            sequence: 1,
+            statuses: 0,
+            held: None,
+            load: None,
+            usage: vec![],
+        })
     }
 
     #[tokio::test]

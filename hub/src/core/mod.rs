@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use outrigger_planner::{Fleet, Heard, Key, Policy, Record, Refusal, Reply, Value, Wish};
-use outrigger_protocol::{Ask, DeviceName, DownMessage, Epoch, Moment, UpMessage};
+use outrigger_protocol::{Ask, DeviceName, DownMessage, Epoch, FleetId, Moment, UpMessage};
 use thiserror::Error;
 
 pub use remark::Remark;
@@ -172,10 +172,11 @@ impl HubCore {
     pub fn restore(
         records: impl IntoIterator<Item = Record>,
         policy: Policy,
+        fleet: FleetId,
         epoch: Epoch,
         now: Moment,
     ) -> (Self, Vec<String>) {
-        let mut restored = Fleet::restore(records, policy, epoch, now);
+        let mut restored = Fleet::restore(records, policy, fleet, epoch, now);
         // What a crash has left half done (a wish that was saved, but not yet planned) is decided before anything is
         // published: a device never gets two assignments under one stamp.
         let (committed, look_again_at) = restored.fleet.settle(now);
@@ -312,7 +313,8 @@ impl HubCore {
         {
             effects.push(Effect::Remark(Remark::broker_up(&reason)));
         }
-        let devices: Vec<_> = self.fleet.devices().map(|device| device.name.clone()).collect();
+        let ours = self.fleet.devices().filter(|device| device.foreign.is_none());
+        let devices: Vec<_> = ours.map(|device| device.name.clone()).collect();
         for device in devices {
             if !self.is_pending(&device) {
                 self.publish(&device, effects);

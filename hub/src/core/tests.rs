@@ -1,12 +1,13 @@
 //! The core against the real planner, with a disk and a broker that the test plays.
 
 use outrigger_protocol::{
-    Arch, Assignment, BootId, Bye, ByeReason, Bytes, CgroupVersion, Engine, EngineKind, EngineState, Facts, Hello,
-    MemoryLimits, MilliCpu, Report, SessionNumber, StackSpec, Status,
+    Arch, Assignment, BootId, Bye, ByeReason, Bytes, CgroupVersion, Engine, EngineKind, EngineState, Facts, FleetId,
+    Hello, MemoryLimits, MilliCpu, Report, SessionNumber, StackSpec, Status,
 };
 
 use super::*;
 
+const FLEET: FleetId = FleetId(0xf1ee7);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A hub with its surroundings: what it saves is kept, what it sends is remembered.
@@ -27,7 +28,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = Moment(1_000_000);
-        let (core, _) = HubCore::restore([], Policy::default(), Epoch(1), now);
+        let (core, _) = HubCore::restore([], Policy::default(), FLEET, Epoch(1), now);
         let mut world = Self {
             core,
             now,
@@ -47,7 +48,7 @@ impl World {
     /// The hub dies and starts again from its disk.
     fn restart(&mut self) {
         let records = self.disk.clone().into_iter().map(|(key, value)| Record { key, value: Some(value) });
-        let (core, ignored) = HubCore::restore(records, Policy::default(), Epoch(1), self.now);
+        let (core, ignored) = HubCore::restore(records, Policy::default(), FLEET, Epoch(1), self.now);
         assert_eq!(ignored, Vec::<String>::new());
         self.core = core;
         self.sent.clear();
@@ -99,8 +100,14 @@ impl World {
     fn join(&mut self, device: &str) {
         self.hear(device, UpMessage::Hello(Box::new(hello(device))));
         let held = None;
-        let status =
-            Status { session: SessionNumber(1), held, engine: EngineState::Up, replicas: vec![], images: vec![] };
+        let status = Status {
+            session: SessionNumber(1),
+            number: 1,
+            held,
+            engine: EngineState::Up,
+            replicas: vec![],
+            images: vec![],
+        };
         self.hear(device, UpMessage::Status(status));
     }
 
@@ -160,11 +167,27 @@ fn hello(device: &str) -> Hello {
         address: None,
     };
     let boot = BootId(u128::from(device.len() as u64) + 1);
-    Hello { boot, session: SessionNumber(1), machine: boot.0, held: None, unix_ms: 0, heartbeat_ms: 1000, facts }
+    Hello {
+        boot,
+        session: SessionNumber(1),
+        machine: boot.0,
+        fleet: None,
+        held: None,
+        unix_ms: 0,
+        heartbeat_ms: 1000,
+        facts,
+    }
 }
 
 fn beat(sequence: u32) -> UpMessage {
-    UpMessage::Report(Report { session: SessionNumber(1), sequence, load: None, usage: vec![] })
+    UpMessage::Report(Report {
+        session: SessionNumber(1),
+        sequence,
+        statuses: 1,
+        held: None,
+        load: None,
+        usage: vec![],
+    })
 }
 
 /// A stack `shop` of one service with so many copies.
@@ -356,4 +379,25 @@ fn too_many_wishes_at_once_are_refused_not_kept() {
     let refused =
         effects.iter().filter(|effect| matches!(effect, Effect::Reply { result: Err(WishError::TooMany), .. }));
     assert_eq!(refused.count(), 300 - MAX_WISHES);
+}
+
+#[test]
+fn a_device_of_another_fleet_gets_no_assignment_and_what_was_kept_for_it_is_cleared() {
+    let mut world = running_shop();
+    world.sent.clear();
+    let stranger = Hello { fleet: Some(FleetId(1)), session: SessionNumber(2), ..hello("nuc1") };
+    world.hear("nuc1", UpMessage::Hello(Box::new(stranger)));
+    assert_eq!(world.cleared, [name("nuc1")]);
+    assert!(world.remarks.contains(&"device_refused"));
+    assert_eq!(world.running_on("pi"), 2, "what it ran for this fleet is replaced at once");
+    world.sent.clear();
+    world.tell(Input::LinkUp);
+    world.restart();
+    world.pass(SECOND * 30, &["pi"]);
+    assert_eq!(world.wanted("nuc1"), None);
+    assert_eq!(
+        world.cleared,
+        [name("nuc1"), name("nuc1")],
+        "nothing is published for it, and nothing of others cleared"
+    );
 }

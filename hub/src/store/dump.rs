@@ -6,12 +6,12 @@ use std::fs;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use outrigger_protocol::Epoch;
+use outrigger_protocol::{Epoch, FleetId};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::{CACHE, EPOCH, EVENTS, FILE, HUB, STATE, StoreError, failed, file, prepare};
+use super::{CACHE, EPOCH, EVENTS, FILE, FLEET, HUB, STATE, StoreError, failed, file, prepare};
 
-const MAGIC: &[u8] = b"outrigger-hub backup 1\n";
+const MAGIC: &[u8] = b"outrigger-hub backup 2\n";
 /// Largest key or value: a specification with its configuration. More is damage, not data.
 const MAX_ENTRY: u32 = 64 * 1024 * 1024;
 
@@ -27,6 +27,8 @@ enum Table {
 pub struct Restored {
     /// Entries put back.
     pub entries: u64,
+    /// The fleet whose hub this is again.
+    pub fleet: FleetId,
     /// The epoch from now on, higher than any that agents can have seen from this store or the one replaced.
     pub epoch: Epoch,
     /// The file.
@@ -37,8 +39,11 @@ pub(super) fn dump(database: &Database, to: &mut dyn Write) -> Result<(), redb::
     let reading = database.begin_read()?;
     let mut out = Summed::new(BufWriter::with_capacity(64 * 1024, to));
     out.write_all(MAGIC)?;
-    let epoch = reading.open_table(HUB)?.get(EPOCH)?.map(|bytes| bytes.value().to_vec()).unwrap_or_default();
+    let hub = reading.open_table(HUB)?;
+    let epoch = hub.get(EPOCH)?.map(|bytes| bytes.value().to_vec()).unwrap_or_default();
     out.write_all(&u32::from_le_bytes(epoch.try_into().unwrap_or_default()).to_le_bytes())?;
+    let fleet = hub.get(FLEET)?.map(|bytes| bytes.value().to_vec()).unwrap_or_default();
+    out.write_all(&u128::from_le_bytes(fleet.try_into().unwrap_or_default()).to_le_bytes())?;
     let mut count = 0u64;
     for entry in reading.open_table(STATE)?.iter()? {
         let (key, value) = entry?;
@@ -77,7 +82,7 @@ pub fn restore(folder: &Path, backup: &Path, force: bool) -> Result<Restored, St
     let old_epoch = super::read_all(&old).ok().and_then(|raw| raw.epoch).filter(|_| exists).unwrap_or(0);
     let epoch = checked.epoch.max(old_epoch).saturating_add(1);
     let new = folder.join("hub.redb.restoring");
-    let made = fill(&new, backup, epoch).and_then(|()| {
+    let made = fill(&new, backup, checked.fleet, epoch).and_then(|()| {
         fs::rename(&new, &path)?;
         fs::File::open(folder)?.sync_all()?;
         Ok(())
@@ -86,10 +91,10 @@ pub fn restore(folder: &Path, backup: &Path, force: bool) -> Result<Restored, St
         let _ = fs::remove_file(&new);
     }
     made.map_err(failed("restore", &path))?;
-    Ok(Restored { entries: checked.entries, epoch: Epoch(epoch), path })
+    Ok(Restored { entries: checked.entries, fleet: FleetId(checked.fleet), epoch: Epoch(epoch), path })
 }
 
-fn fill(new: &Path, backup: &Path, epoch: u32) -> Result<(), redb::Error> {
+fn fill(new: &Path, backup: &Path, fleet: u128, epoch: u32) -> Result<(), redb::Error> {
     use std::os::unix::fs::OpenOptionsExt;
     fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(new)?;
     let database = file::create(new, CACHE)?;
@@ -97,7 +102,9 @@ fn fill(new: &Path, backup: &Path, epoch: u32) -> Result<(), redb::Error> {
     {
         let mut state = writing.open_table(STATE)?;
         let mut events = writing.open_table(EVENTS)?;
-        writing.open_table(HUB)?.insert(EPOCH, epoch.to_le_bytes().as_slice())?;
+        let mut hub = writing.open_table(HUB)?;
+        hub.insert(EPOCH, epoch.to_le_bytes().as_slice())?;
+        hub.insert(FLEET, fleet.to_le_bytes().as_slice())?;
         read(backup, &mut |table, key, value| {
             let stored = match table {
                 Table::State => state.insert(key, value).map(drop),
@@ -116,6 +123,7 @@ fn fill(new: &Path, backup: &Path, epoch: u32) -> Result<(), redb::Error> {
 
 struct Checked {
     entries: u64,
+    fleet: u128,
     epoch: u32,
 }
 
@@ -131,6 +139,7 @@ fn read(backup: &Path, take: &mut Take<'_>) -> io::Result<Checked> {
         return Err(damaged("it does not begin like one"));
     }
     let epoch = u32::from_le_bytes(input.array()?);
+    let fleet = u128::from_le_bytes(input.array()?);
     let mut entries = 0u64;
     loop {
         let table = match input.array::<1>()? {
@@ -151,7 +160,7 @@ fn read(backup: &Path, take: &mut Take<'_>) -> io::Result<Checked> {
     if u64::from_le_bytes(input.array()?) != sum {
         return Err(damaged("the checksum is wrong"));
     }
-    Ok(Checked { entries, epoch })
+    Ok(Checked { entries, fleet, epoch })
 }
 
 fn damaged(why: &str) -> io::Error {

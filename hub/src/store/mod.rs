@@ -8,14 +8,14 @@ mod file;
 mod writer;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use outrigger_api::Event;
 use outrigger_planner::{Record, Value};
-use outrigger_protocol::Epoch;
+use outrigger_protocol::{Epoch, FleetId};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use thiserror::Error;
 
@@ -27,7 +27,7 @@ use crate::handle::MAX_EVENTS;
 /// Name of the file in the state folder.
 pub const FILE: &str = "hub.redb";
 /// Version of the values; the first byte of each.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Memory for pages. The whole state is also in the fleet, so the store is only read at the start.
 const CACHE: usize = 2 * 1024 * 1024;
 
@@ -35,6 +35,9 @@ const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
 const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 const HUB: TableDefinition<&str, &[u8]> = TableDefinition::new("hub");
 const EPOCH: &str = "epoch";
+const FLEET: &str = "fleet";
+/// Where random bytes come from.
+const RANDOM: &str = "/dev/urandom";
 
 /// The open store. One process at a time: the file is locked.
 #[derive(Debug)]
@@ -64,6 +67,8 @@ pub struct Loaded {
     pub records: Vec<Record>,
     /// The latest events, the oldest first.
     pub events: Vec<Event>,
+    /// The fleet's name for ever, made when the store was.
+    pub fleet: FleetId,
     /// Counts takeovers and restores; at least 1.
     pub epoch: Epoch,
 }
@@ -165,6 +170,7 @@ impl Store {
             records: raw.state.iter().map(record).collect::<Option<_>>().ok_or_else(|| unreadable("state"))?,
             // An event that cannot be read is no reason not to start.
             events: raw.events.iter().filter_map(|event| serde_json::from_slice(event).ok()).collect(),
+            fleet: FleetId(raw.fleet.ok_or_else(|| unreadable("fleet"))?),
             epoch: Epoch(raw.epoch.ok_or_else(|| unreadable("epoch"))?),
         })
     }
@@ -224,7 +230,7 @@ fn open(path: &Path) -> Result<Database, StoreError> {
     Ok(database)
 }
 
-/// Makes the tables and the first epoch in a new file; writes nothing in an old one.
+/// Makes the tables, the first epoch and the fleet's name in a new file; writes nothing in an old one.
 fn begin(database: &Database) -> Result<(), redb::Error> {
     let reading = database.begin_read()?;
     let is_new = match reading.open_table(HUB) {
@@ -237,21 +243,31 @@ fn begin(database: &Database) -> Result<(), redb::Error> {
         let writing = database.begin_write()?;
         writing.open_table(STATE)?;
         writing.open_table(EVENTS)?;
-        writing.open_table(HUB)?.insert(EPOCH, 1u32.to_le_bytes().as_slice())?;
+        let mut hub = writing.open_table(HUB)?;
+        hub.insert(EPOCH, 1u32.to_le_bytes().as_slice())?;
+        hub.insert(FLEET, random()?.to_le_bytes().as_slice())?;
+        drop(hub);
         writing.commit()?;
     }
     Ok(())
+}
+
+fn random() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    fs::File::open(RANDOM)?.read_exact(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
 }
 
 struct Raw {
     state: Vec<(Vec<u8>, Vec<u8>)>,
     events: Vec<Vec<u8>>,
     epoch: Option<u32>,
+    fleet: Option<u128>,
 }
 
 fn read_all(database: &Database) -> Result<Raw, redb::Error> {
     let reading = database.begin_read()?;
-    let mut raw = Raw { state: vec![], events: vec![], epoch: None };
+    let mut raw = Raw { state: vec![], events: vec![], epoch: None, fleet: None };
     for entry in reading.open_table(STATE)?.iter()? {
         let (key, value) = entry?;
         raw.state.push((key.value().to_vec(), value.value().to_vec()));
@@ -259,7 +275,10 @@ fn read_all(database: &Database) -> Result<Raw, redb::Error> {
     for entry in reading.open_table(EVENTS)?.iter()? {
         raw.events.push(entry?.1.value().to_vec());
     }
-    let epoch = reading.open_table(HUB)?.get(EPOCH)?;
+    let hub = reading.open_table(HUB)?;
+    let fleet = hub.get(FLEET)?;
+    raw.fleet = fleet.and_then(|bytes| Some(u128::from_le_bytes(bytes.value().try_into().ok()?)));
+    let epoch = hub.get(EPOCH)?;
     raw.epoch = epoch.and_then(|bytes| Some(u32::from_le_bytes(bytes.value().try_into().ok()?)));
     Ok(raw)
 }

@@ -66,7 +66,7 @@ impl Device {
                     },
                     _ = heartbeat.tick() => {
                         sequence += 1;
-                        let report = Report { session: SESSION, sequence, load: Some(load()), usage: vec![] };
+                        let report = Report { session: SESSION, sequence, statuses: 0, held: None, load: Some(load()), usage: vec![] };
                         inside.say(&UpMessage::Report(report));
                     }
                 }
@@ -142,6 +142,7 @@ impl Inside {
             boot: BootId(7),
             session: SESSION,
             machine: u128::from(self.name.as_str().bytes().map(u32::from).sum::<u32>()),
+            fleet: None,
             held: None,
             unix_ms: 0,
             heartbeat_ms: 500,
@@ -197,6 +198,7 @@ impl Inside {
         });
         let status = Status {
             session: SESSION,
+            number: 1,
             held: held.map(|held| held.stamp),
             engine: EngineState::Up,
             replicas: replicas.collect(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use outrigger_planner::Heard;
 use outrigger_protocol::{
-    Assigned, Assignment, BootId, Bye, ByeReason, DeviceName, EngineState, ExitCause, Facts, Goal, Hello, Lease, Load,
-    LossPolicy, Moment, Observed, Phase, PlacementId, ReplicaName, Report, SessionNumber, Stamp, Status,
+    Assigned, Assignment, BootId, Bye, ByeReason, DeviceName, EngineState, ExitCause, Facts, FleetId, Goal, Hello,
+    Lease, Load, LossPolicy, Moment, Observed, Phase, PlacementId, ReplicaName, Report, SessionNumber, Stamp, Status,
 };
 
 const BEAT: Duration = Duration::from_secs(1);
@@ -38,6 +38,10 @@ pub struct Agent {
     sent_at: BTreeMap<u32, Moment>,
     next_beat: Moment,
     told: Option<Told>,
+    /// Statuses of this connection.
+    statuses: u32,
+    /// Belongs to this fleet, whatever it holds.
+    pub fleet: Option<FleetId>,
     lease_from: Option<Moment>,
 }
 
@@ -98,6 +102,8 @@ impl Agent {
             // Heartbeats of different devices do not fall together.
             next_beat: now + Duration::from_millis(number * 137 % 1000),
             told: None,
+            statuses: 0,
+            fleet: None,
             lease_from: None,
         }
     }
@@ -125,16 +131,26 @@ impl Agent {
         self.session = 1;
         self.greeted = false;
         self.told = None;
+        self.statuses = 0;
     }
 
     pub fn reconnect(&mut self) {
         self.session += 1;
         self.greeted = false;
         self.told = None;
+        self.statuses = 0;
     }
 
     pub fn bye(&self, reason: ByeReason) -> Heard {
         Heard::Bye(Bye { session: SessionNumber(self.session), reason })
+    }
+
+    /// Its owner has it leave its fleet for this one, or for the first that it finds.
+    pub fn leave_for(&mut self, fleet: Option<FleetId>) {
+        self.held = None;
+        self.containers.clear();
+        self.fleet = fleet;
+        self.reconnect();
     }
 
     /// What another machine with its name would say.
@@ -158,6 +174,9 @@ impl Agent {
 
     /// Takes an assignment; what it says is done as soon as the engine answers.
     fn obey(&mut self, assignment: Assignment) {
+        if self.fleet.or(self.held.as_ref().map(|held| held.fleet)).is_some_and(|own| own != assignment.fleet) {
+            return;
+        }
         if self.held.as_ref().is_none_or(|held| held.stamp <= assignment.stamp) {
             self.held = Some(assignment);
         }
@@ -260,6 +279,7 @@ impl Agent {
         let observed = self.observed();
         let telling = (self.held.as_ref().map(|held| held.stamp), self.engine.clone(), observed.clone());
         if self.told.as_ref() != Some(&telling) {
+            self.statuses += 1;
             messages.push(Heard::Status(self.status(observed)));
             self.told = Some(telling);
         }
@@ -271,7 +291,9 @@ impl Agent {
             self.sequence += 1;
             self.sent_at.insert(self.sequence, now);
             let session = SessionNumber(self.session);
-            let report = Report { session, sequence: self.sequence, load: Some(self.load), usage: vec![] };
+            let held = self.held.as_ref().map(|held| held.stamp);
+            let (sequence, statuses, load) = (self.sequence, self.statuses, Some(self.load));
+            let report = Report { session, sequence, statuses, held, load, usage: vec![] };
             messages.push(Heard::Report(report));
         }
         messages
@@ -282,6 +304,7 @@ impl Agent {
             boot: BootId(self.boot),
             session: SessionNumber(self.session),
             machine: self.machine,
+            fleet: self.fleet.or(self.held.as_ref().map(|held| held.fleet)),
             held: self.held.as_ref().map(|held| held.stamp),
             unix_ms: now.0,
             heartbeat_ms: 1000,
@@ -307,6 +330,7 @@ impl Agent {
     fn status(&self, replicas: Vec<Observed>) -> Status {
         Status {
             session: SessionNumber(self.session),
+            number: self.statuses,
             held: self.held.as_ref().map(|held| held.stamp),
             engine: self.engine.clone(),
             replicas,

@@ -11,9 +11,14 @@ use outrigger_planner::{
     Committed, CopyView, Fleet, Heard, Key, Liveness, Note, NoteKind, Policy, Record, Reply, RollState, Stage, Value,
     Wish,
 };
-use outrigger_protocol::{DeviceName, Epoch, LossPolicy, Mode, Moment, Phase, PlacementId, ReplicaName, ServiceRef};
+use outrigger_protocol::{
+    DeviceName, Epoch, FleetId, LossPolicy, Mode, Moment, Phase, PlacementId, ReplicaName, ServiceRef,
+};
 
 use agent::Agent;
+
+/// The hub's fleet.
+pub const FLEET: FleetId = FleetId(0xf1ee7);
 
 /// Time between two looks at everything.
 pub const STEP: Duration = Duration::from_millis(100);
@@ -37,7 +42,7 @@ pub struct World {
 
 impl World {
     pub fn new(policy: Policy) -> Self {
-        let fleet = Fleet::new(policy.clone(), Epoch(1));
+        let fleet = Fleet::new(policy.clone(), FLEET, Epoch(1));
         Self {
             fleet,
             policy,
@@ -65,7 +70,7 @@ impl World {
     pub fn restart_hub(&mut self) {
         let records: Vec<Record> =
             self.store.iter().map(|(key, value)| Record { key: key.clone(), value: Some(value.clone()) }).collect();
-        let restored = Fleet::restore(records, self.policy.clone(), Epoch(1), self.now);
+        let restored = Fleet::restore(records, self.policy.clone(), FLEET, Epoch(1), self.now);
         assert!(restored.ignored.is_empty(), "{:?}", restored.ignored);
         self.fleet = restored.fleet;
         self.hub_up = true;

@@ -12,7 +12,8 @@ use outrigger_agent::engine::{EngineEvent, LossLabel};
 use outrigger_hub::core::Effect as HubEffect;
 use outrigger_planner::{Key, Policy, Record};
 use outrigger_protocol::{
-    Bytes, Channel, DownMessage, Facts, Generation, Goal, LossPolicy, MilliCpu, Moment, PlacementId, Stamp, UpMessage,
+    Bytes, Channel, DownMessage, Facts, FleetId, Generation, Goal, LossPolicy, MilliCpu, Moment, PlacementId, Stamp,
+    UpMessage,
 };
 
 use super::device::Device;
@@ -60,12 +61,16 @@ pub enum Bug {
     PublishesFirst,
     /// The hub sends different assignments under one stamp.
     ReusesStamps,
+    /// Devices do not tell fleets apart.
+    KnowsNoFleets,
+    /// Heartbeats do not say how many statuses there were.
+    CountsNoStatuses,
     /// Something is decided by what no seed knows.
     Chance,
 }
 
 /// All of them.
-pub const ALL: [Bug; 20] = [
+pub const ALL: [Bug; 22] = [
     Bug::ObeysOlder,
     Bug::LyingDisk,
     Bug::AdoptsNothing,
@@ -85,6 +90,8 @@ pub const ALL: [Bug; 20] = [
     Bug::LyingStore,
     Bug::PublishesFirst,
     Bug::ReusesStamps,
+    Bug::KnowsNoFleets,
+    Bug::CountsNoStatuses,
     Bug::Chance,
 ];
 
@@ -111,6 +118,10 @@ impl Bug {
             Self::ForgetsPlacements | Self::ReusesStamps => &[STAMP],
             Self::LyingStore => &["what was granted is in the store, and nothing that was refused"],
             Self::PublishesFirst => &["what is published was saved"],
+            Self::KnowsNoFleets => {
+                &["a device of one fleet obeys no other", "a restart of the hub, the broker or an agent stops nothing"]
+            }
+            Self::CountsNoStatuses => &[RUNS],
             Self::Chance => &[],
         }
     }
@@ -126,6 +137,7 @@ pub struct BugState {
     forged: BTreeMap<Stamp, Stamp>,
     forgeries: u64,
     last_status: BTreeMap<u128, UpMessage>,
+    fleets: BTreeMap<Stamp, FleetId>,
     wants: u32,
     published: u32,
     before: Option<Store>,
@@ -142,6 +154,7 @@ impl BugState {
             forged: BTreeMap::new(),
             forgeries: 0,
             last_status: BTreeMap::new(),
+            fleets: BTreeMap::new(),
             wants: 0,
             published: 0,
             before: None,
@@ -186,8 +199,14 @@ impl BugState {
 
     /// What an agent's core gets to hear.
     #[must_use]
-    pub fn agent_input(&mut self, input: Input) -> Input {
+    pub fn agent_input(&mut self, own: Option<FleetId>, input: Input) -> Input {
         match input {
+            Input::Down(DownMessage::Want(mut want)) if self.is(Bug::KnowsNoFleets) => {
+                if let Some(own) = own.filter(|own| *own != want.fleet) {
+                    self.fleets.insert(want.stamp, std::mem::replace(&mut want.fleet, own));
+                }
+                Input::Down(DownMessage::Want(want))
+            }
             Input::Down(DownMessage::Want(mut want)) if self.is(Bug::ObeysOlder) => {
                 let forged = Stamp { generation: Generation(1_000_000 + self.forgeries), ..want.stamp };
                 self.forgeries += 1;
@@ -231,9 +250,18 @@ impl BugState {
         let mut kept: Vec<Effect> = effects.into_iter().filter(|effect| !self.swallows(device, effect)).collect();
         for effect in &mut kept {
             match effect {
-                Effect::Save(assignment) => assignment.stamp = self.original(assignment.stamp),
+                Effect::Save(assignment) => {
+                    assignment.stamp = self.original(assignment.stamp);
+                    assignment.fleet = self.fleets.get(&assignment.stamp).copied().unwrap_or(assignment.fleet);
+                }
+                Effect::Publish(UpMessage::Report(report)) if self.bug == Some(Bug::CountsNoStatuses) => {
+                    report.statuses = 0;
+                }
                 Effect::Publish(UpMessage::Status(status)) => status.held = status.held.map(|held| self.original(held)),
-                Effect::Publish(UpMessage::Hello(hello)) => hello.held = hello.held.map(|held| self.original(held)),
+                Effect::Publish(UpMessage::Hello(hello)) => {
+                    hello.held = hello.held.map(|held| self.original(held));
+                    hello.fleet = hello.fleet.filter(|_| self.bug != Some(Bug::KnowsNoFleets));
+                }
                 _ => (),
             }
         }

@@ -7,8 +7,8 @@ use outrigger_agent::engine::{Container, ContainerId, ContainerState, Health};
 use outrigger_hub::core::Remark;
 use outrigger_planner::{Cause, Key, Liveness, PlacementRecord, Record, Stage, Value};
 use outrigger_protocol::{
-    Assignment, ByeReason, DeviceName, DownMessage, Goal, LossPolicy, PlacementId, ReplicaName, Report, SessionNumber,
-    Stamp, Status, UpMessage,
+    Assignment, ByeReason, DeviceName, DownMessage, FleetId, Goal, LossPolicy, PlacementId, ReplicaName, Report,
+    SessionNumber, Stamp, Status, UpMessage,
 };
 
 use super::device::Device;
@@ -54,7 +54,7 @@ pub struct Checker {
     hub_resumed: Time,
     lost_before: BTreeSet<DeviceName>,
     placements: BTreeSet<PlacementId>,
-    documents: BTreeMap<(usize, Stamp), Assignment>,
+    documents: BTreeMap<(usize, FleetId, Stamp), Assignment>,
     exclusive: BTreeMap<ReplicaName, BTreeSet<(usize, ContainerId)>>,
     available: BTreeMap<ReplicaName, BTreeSet<(usize, ContainerId)>>,
     mass_until: Time,
@@ -166,6 +166,12 @@ impl Checker {
 
     /// An agent's file is written.
     pub fn saved(&mut self, device: usize, one: &mut Device, assignment: Assignment) {
+        let owner = |container: &Container| container.fleet.filter(|fleet| *fleet != assignment.fleet);
+        let held = one.duty.newest.as_ref().map(|newest| newest.fleet).filter(|fleet| *fleet != assignment.fleet);
+        if let Some(owner) = held.or_else(|| one.engine.containers().find_map(owner)) {
+            let seen = format!("d{device} of {owner} takes {} of {}", assignment.stamp, assignment.fleet);
+            self.fail("a device of one fleet obeys no other", seen);
+        }
         let duty = &mut one.duty;
         if let Some(newest) = &duty.newest
             && assignment.stamp < newest.stamp
@@ -197,7 +203,7 @@ impl World {
     /// A device receives something.
     pub fn check_received(&mut self, device: usize, message: &DownMessage) {
         let DownMessage::Want(want) = message else { return };
-        let known = self.check.documents.get(&(device, want.stamp));
+        let known = self.check.documents.get(&(device, want.fleet, want.stamp));
         if known.is_some_and(|known| known != want) {
             let seen = format!("d{device} gets another {}", super::show::assignment(want));
             self.check.fail("a device gets its own document, and one per stamp", seen);
@@ -362,7 +368,7 @@ impl World {
         if want.stamp.epoch != self.hub.epoch {
             self.check.fail("what is published has the hub's epoch", format!("{name}: {}", want.stamp));
         }
-        if let Some(before) = self.check.documents.insert((device, want.stamp), want.clone())
+        if let Some(before) = self.check.documents.insert((device, want.fleet, want.stamp), want.clone())
             && before != *want
         {
             let seen = format!("{name}: {}", super::show::difference(want, &before));
@@ -375,6 +381,9 @@ impl World {
 
     /// The hub's store has been written: it must have what was granted, and nothing that was refused.
     pub fn check_store(&mut self) {
+        if self.hub.lost.is_some() {
+            return;
+        }
         let open: BTreeSet<String> = self.operator.open.values().map(super::workload::touches).collect();
         let durable = self.hub.store.durable();
         for (name, spec) in self.operator.wanted.services() {
@@ -402,6 +411,9 @@ impl World {
     /// The hub remarks something.
     pub fn remarked(&mut self, remark: &Remark) {
         match remark.kind {
+            "device_refused" if self.hub.lost.is_some() => {
+                self.sometimes.count("a device refused the hub of another fleet");
+            }
             "safe_mode_began" => self.sometimes.count("safe mode was entered"),
             "roll_changed" if self.devices.iter().any(|device| !device.is_on || !device.link.is_whole()) => {
                 self.sometimes.count("a roll went on while a device was away");

@@ -53,6 +53,13 @@ impl AssignmentFile {
         }
     }
 
+    /// The file is removed.
+    pub fn remove(&mut self) {
+        self.durable = None;
+        self.writing.clear();
+        self.is_damaged = false;
+    }
+
     /// A bit of the file flips.
     pub fn damage(&mut self) {
         self.is_damaged = self.durable.is_some();

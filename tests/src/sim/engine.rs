@@ -303,6 +303,7 @@ impl Engine {
         let container = Container {
             id: id.clone(),
             placement: new.placement,
+            fleet: Some(new.fleet),
             replica: new.replica.clone(),
             loss: new.loss,
             state: ContainerState::Created,

@@ -63,6 +63,10 @@ pub enum Fault {
     HubLineCut,
     /// The hub's store is replaced by an earlier backup, with a higher epoch.
     Restored,
+    /// The hub is started without its store, which is found and restored later.
+    StoreLost,
+    /// Statuses that the broker has confirmed get lost, every second one.
+    StatusesLost,
 }
 
 /// Which way a link is cut.
@@ -153,12 +157,33 @@ impl World {
             }
             Fault::HubLineCut => self.set_hub_line(false),
             Fault::Restored => self.restore_backup(),
+            Fault::StoreLost => self.lose_store(),
+            Fault::StatusesLost => self.broker.loses_statuses = 500,
         }
         self.ongoing.push(fault);
     }
 
+    /// Plans what is drawn apart from the other faults, so that these are the same with and without it.
+    pub fn plan_rare_faults(&mut self, profile: Profile, end: Time) {
+        if profile == Profile::Mass || end < self.now + 5_000 {
+            return;
+        }
+        for (fault, chance, most) in [(Fault::StoreLost, 150, 12_000), (Fault::StatusesLost, 250, 30_000)] {
+            if self.chance.rare.chance(chance) {
+                let at = self.chance.rare.range(self.now + 1_000, end - 1_000);
+                let lasts = self.chance.rare.range(500, most);
+                self.queue.push(at, Event::Begin(fault.clone()));
+                self.queue.push(at + lasts, Event::Finish(fault));
+            }
+        }
+    }
+
     /// An agent that is killed again before it is back is lost by right: a quiet run is not about that.
     fn is_too_much(&mut self, fault: &Fault) -> bool {
+        if let Fault::Restored = fault {
+            // Somebody who looks for a lost store does not put a backup in its place meanwhile.
+            return self.hub.lost.is_some();
+        }
         if let Fault::HubLineCut | Fault::BrokerAway(_) = fault {
             // Nor one whose return nobody can hear before the hub knows that it is deaf.
             let killed = |device: &Device| device.killed_at > 0 && self.now < device.killed_at + 5_000;
@@ -202,6 +227,8 @@ impl World {
                 }
             }
             Fault::HubAway(_) => self.hub_starts(),
+            Fault::StoreLost => self.find_store(),
+            Fault::StatusesLost => self.broker.loses_statuses = 0,
             Fault::StoreFull => self.hub.store.is_full = false,
             Fault::StoreSlow => self.hub.write = (1, 20),
             Fault::BrokerAway(_) if !self.hub.is_embedded => self.broker_starts(),

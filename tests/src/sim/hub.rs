@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use outrigger_hub::core::{BatchId, Effect, HubCore, Input, WishId};
 use outrigger_planner::{Key, Policy, Stage, Value, Wish};
-use outrigger_protocol::{Channel, DeviceName, DownMessage, Epoch, Moment, decode_up, encode_down};
+use outrigger_protocol::{Channel, DeviceName, DownMessage, Epoch, FleetId, Moment, decode_up, encode_down};
 
 use super::disk::Store;
 use super::net::key;
@@ -16,6 +16,18 @@ use super::world::{Event, World};
 const MISSES_AFTER: (Time, Time) = (2_000, 3_000);
 /// Inputs that the hub takes at once.
 const BATCH: usize = 256;
+
+/// The fleet.
+const FLEET: FleetId = FleetId(0xf1ee7);
+/// The fleet of a hub that has lost its store.
+pub const STRANGER: FleetId = FleetId(0x5742);
+
+/// A store that is lost for a while, and the epoch that it had.
+#[derive(Debug)]
+pub struct LostStore {
+    records: BTreeMap<Key, Value>,
+    epoch: Epoch,
+}
 
 /// The hub.
 #[derive(Debug)]
@@ -32,6 +44,10 @@ pub struct Hub {
     pub store: Store,
     /// Shortest and longest time of writing.
     pub write: (Time, Time),
+    /// The fleet that its store names.
+    pub fleet: FleetId,
+    /// What its store had before it was lost, while it is.
+    pub lost: Option<LostStore>,
     /// Counts restores.
     pub epoch: Epoch,
     /// Its settings.
@@ -67,6 +83,8 @@ impl Hub {
             tick_at: Time::MAX,
             store: Store::default(),
             write: (1, 20),
+            fleet: FLEET,
+            lost: None,
             epoch: Epoch(1),
             policy,
             is_embedded,
@@ -100,7 +118,7 @@ impl World {
         let moment = self.hub.clock(self.now);
         let records = self.bug.loaded(self.hub.store.read());
         let (core, ignored) =
-            HubCore::restore(records, self.bug.policy(self.hub.policy.clone()), self.hub.epoch, moment);
+            HubCore::restore(records, self.bug.policy(self.hub.policy.clone()), self.hub.fleet, self.hub.epoch, moment);
         self.hub.core = Some(core);
         self.hub.crash_in = None;
         let epoch = self.hub.epoch;
@@ -188,6 +206,30 @@ impl World {
             self.broker_dies(false, !is_machine);
         }
         self.check.hub_ended(self.now);
+    }
+
+    /// The hub's store is lost, and somebody starts the hub without one.
+    pub fn lose_store(&mut self) {
+        self.hub_dies(false);
+        self.sometimes.count("a hub was started without its store");
+        let lost = LostStore { records: self.hub.store.durable().clone(), epoch: self.hub.epoch };
+        self.hub.lost = Some(lost);
+        self.hub.store.replace(BTreeMap::new());
+        (self.hub.fleet, self.hub.epoch) = (STRANGER, Epoch(1));
+        self.after(500, Event::HubStarts);
+    }
+
+    /// It is found again: it is restored, which raises the epoch. Devices that nothing bound have followed the stranger;
+    /// their owners have them leave it.
+    pub fn find_store(&mut self) {
+        let Some(LostStore { records, epoch }) = self.hub.lost.take() else { return };
+        self.hub_dies(false);
+        self.hub.store.replace(records);
+        (self.hub.fleet, self.hub.epoch) = (FLEET, Epoch(epoch.0 + 1));
+        for device in 0..self.devices.len() {
+            self.leave_stranger(device);
+        }
+        self.after(500, Event::HubStarts);
     }
 
     /// A message of a device leaves the broker for the hub.
@@ -453,7 +495,7 @@ impl World {
 
     /// A wish reaches the hub.
     pub fn send_wish(&mut self, number: u64, wish: Wish) {
-        if self.hub.core.is_none() || self.hub.paused.is_some() {
+        if self.hub.core.is_none() || self.hub.paused.is_some() || self.hub.lost.is_some() {
             self.after(1000, Event::Wish(number, Box::new(wish)));
             return;
         }

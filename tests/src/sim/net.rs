@@ -70,6 +70,8 @@ pub struct Conn {
 pub struct Broker {
     /// Whether it runs.
     pub is_alive: bool,
+    /// Statuses that it loses although it has confirmed them, in thousandths.
+    pub loses_statuses: u64,
     /// All connections that either end believes in.
     pub conns: BTreeMap<ConnId, Conn>,
     /// The connection of each device that the broker would deliver to.

@@ -111,6 +111,7 @@ fn trouble(world: &mut World, profile: Profile) {
         world.after(1000, Event::Operate);
     }
     world.plan_faults(profile, end);
+    world.plan_rare_faults(profile, end);
     if world.chance.fault.chance(500) {
         world.run_until(world.now + (end - world.now) / 3);
         world.take_backup();

@@ -82,6 +82,12 @@ impl World {
                 place.name
             ));
         }
+        let is_known = |copy: &outrigger_planner::CopyView<'_>| {
+            copy.placement == container.placement && copy.seen.is_some_and(|seen| seen.phase.is_running())
+        };
+        if !fleet.replica(replica).is_some_and(|view| view.copies.iter().any(is_known)) {
+            return Err(format!("{replica} runs on d{device}, and the hub does not know"));
+        }
         let Some(view) = fleet.device(&machine.name) else { return Err(format!("d{device} is not known")) };
         if let Err(reason) = naive::constraints(spec, &view, machine)
             && let Some(better) = self.devices.iter().find(|other| self.could_move(fleet, spec, replica, other))

@@ -92,6 +92,12 @@ impl World {
     pub fn at_broker(&mut self, conn: ConnId, channel: Channel, bytes: Vec<u8>) {
         let Some(open) = self.broker.conns.get_mut(&conn).filter(|open| open.at_broker) else { return };
         let device = open.device;
+        let loses = self.broker.loses_statuses;
+        if loses > 0 && channel == Channel::Status && self.chance.rare.chance(loses) {
+            self.sometimes.count("a confirmed status was lost");
+            self.line(|| format!("a status of d{device} is lost"));
+            return;
+        }
         let link = &self.devices[device].link;
         if !link.up || link.waits_behind(channel, &open.held_up) {
             open.held_up.push((channel, bytes));

@@ -199,7 +199,7 @@ impl World {
 
     /// A backup is taken, where nothing is under way.
     pub fn take_backup(&mut self) {
-        if self.operator.open.is_empty() && self.hub.core.is_some() {
+        if self.operator.open.is_empty() && self.hub.core.is_some() && self.hub.lost.is_none() {
             self.hub.backup = Some(self.hub.store.durable().clone());
             self.operator.at_backup = self.operator.wanted.clone();
         }

@@ -120,6 +120,8 @@ pub struct Chance {
     pub fault: Rng,
     /// The operator.
     pub operator: Rng,
+    /// Rare faults.
+    pub rare: Rng,
 }
 
 /// The whole fleet.
@@ -169,6 +171,7 @@ impl World {
             hub: root.fork(4),
             fault: root.fork(5),
             operator: root.fork(6),
+            rare: root.fork(7),
         };
         Self {
             now: 0,

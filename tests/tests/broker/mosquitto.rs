@@ -174,7 +174,14 @@ impl Device {
 }
 
 fn report(sequence: u32) -> UpMessage {
-    UpMessage::Report(Report { session: SessionNumber(7), sequence, load: None, usage: vec![] })
+    UpMessage::Report(Report {
+        session: SessionNumber(7),
+        sequence,
+        statuses: 0,
+        held: None,
+        load: None,
+        usage: vec![],
+    })
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_protocol::{LossPolicy, Moment};
+use outrigger_protocol::{FleetId, LossPolicy, Moment};
 
 use super::{one, spec};
 use crate::engine::{Container, ContainerId, ContainerState, EngineError, EngineEvent, Health, NewContainer};
@@ -53,7 +53,14 @@ impl ModelEngine {
     pub fn add_running(&mut self, placement: u64, loss: LossPolicy) {
         let ((placement, replica), spec, _) = one(placement, spec());
         let device = "pi".parse().unwrap();
-        let id = self.make(&NewContainer { device, placement, replica, loss: loss.into(), spec: Arc::new(spec) });
+        let id = self.make(&NewContainer {
+            device,
+            placement,
+            fleet: FleetId(0),
+            replica,
+            loss: loss.into(),
+            spec: Arc::new(spec),
+        });
         self.start(&id);
         self.starts = 0;
         self.events.clear();
@@ -114,6 +121,7 @@ impl ModelEngine {
         let container = Container {
             id: id.clone(),
             placement: new.placement,
+            fleet: Some(new.fleet),
             replica: new.replica.clone(),
             loss: new.loss,
             state: ContainerState::Created,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Arch, Assigned, Assignment, BootId, Bytes, CgroupVersion, ContainerSpec, DownMessage, Epoch, Facts, Generation,
-    Goal, Lease, LossPolicy, MemoryLimits, MilliCpu, Moment, PlacementId, ReplicaName, SessionNumber, Stamp, Status,
-    UpMessage,
+    Arch, Assigned, Assignment, BootId, Bytes, CgroupVersion, ContainerSpec, DownMessage, Epoch, Facts, FleetId,
+    Generation, Goal, Lease, LossPolicy, MemoryLimits, MilliCpu, Moment, PlacementId, ReplicaName, SessionNumber,
+    Stamp, Status, UpMessage,
 };
 
 mod engine;
@@ -36,6 +36,7 @@ pub fn assignment(generation: u64, copies: &[Copy]) -> Assignment {
 
 pub fn assignment_of(epoch: u32, generation: u64, copies: &[Copy], goal: Goal) -> Assignment {
     let mut assignment = Assignment {
+        fleet: FleetId(0),
         stamp: Stamp { epoch: Epoch(epoch), generation: Generation(generation) },
         specs: Vec::new(),
         replicas: Vec::new(),

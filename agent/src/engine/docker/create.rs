@@ -110,6 +110,7 @@ fn labels(new: &NewContainer, config: &DockerConfig) -> HashMap<String, String> 
     let ours = [
         (label::SCOPE, config.scope.clone()),
         (label::PLACEMENT, new.placement.to_string()),
+        (label::FLEET, new.fleet.to_string()),
         (label::REPLICA, new.replica.to_string()),
         (label::STACK, service.stack.to_string()),
         (label::SERVICE, service.service.to_string()),

@@ -137,6 +137,7 @@ fn ours(answer: Inspected, scope: &str) -> Option<Container> {
     Some(Container {
         id: ContainerId(answer.id.into()),
         placement: label::placement(labels.get(label::PLACEMENT)?)?,
+        fleet: labels.get(label::FLEET).and_then(|text| text.parse().ok()),
         replica: labels.get(label::REPLICA)?.parse().ok()?,
         loss: labels.get(label::LOSS).and_then(|text| LossLabel::from_text(text)).unwrap_or(LossLabel::Available),
         since_unix: unix_seconds(since),

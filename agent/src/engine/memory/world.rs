@@ -244,6 +244,7 @@ impl Inside {
             container: Container {
                 id,
                 placement: new.placement,
+                fleet: Some(new.fleet),
                 replica: new.replica.clone(),
                 loss: new.loss,
                 state: ContainerState::Created,

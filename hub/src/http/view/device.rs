@@ -117,6 +117,13 @@ fn warnings(view: &DeviceView<'_>) -> Vec<api::DeviceWarning> {
     let mut warn = |message: &str, help: &str| {
         found.push(api::DeviceWarning { message: message.to_owned(), help: help.to_owned() });
     };
+    if let Some(fleet) = view.foreign {
+        warn(
+            &format!("it belongs to another fleet ({fleet}) and is left alone; what runs there goes on"),
+            "if this hub has lost its store: stop it, then `outrigger-hub restore`; if the device is to join this fleet: \
+             `outrigger-agent leave` on it",
+        );
+    }
     if let Some(facts) = view.facts {
         if facts.engine.is_none() {
             warn(
@@ -158,7 +165,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use outrigger_protocol::{Arch, Bytes, Engine, Epoch, Generation, MilliCpu, Permille, Stamp};
+    use outrigger_protocol::{Arch, Bytes, Engine, Epoch, FleetId, Generation, MilliCpu, Permille, Stamp};
 
     use super::*;
 
@@ -207,13 +214,15 @@ mod tests {
             held: None,
             load: Some(load),
             session: None,
+            foreign: Some(FleetId(7)),
         };
         let shown = device(&view, Moment(4100));
         assert_eq!((shown.state, shown.heard_ms_ago), (api::DeviceState::Suspect, Some(3100)));
         assert_eq!(shown.engine.unwrap().detail.as_deref(), Some("connection refused"));
         assert!(!shown.in_step);
         let messages: Vec<_> = shown.warnings.iter().map(|warning| warning.message.as_str()).collect();
-        assert_eq!(messages.len(), 3, "{messages:?}");
-        assert!(shown.warnings[0].help.contains("cgroup_enable=memory"));
+        assert_eq!(messages.len(), 4, "{messages:?}");
+        assert!(shown.warnings[0].help.contains("outrigger-agent leave"));
+        assert!(shown.warnings[1].help.contains("cgroup_enable=memory"));
     }
 }

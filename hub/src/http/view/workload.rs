@@ -260,6 +260,7 @@ mod tests {
                 device: &self.device,
                 liveness,
                 revision: Revision(1),
+                spec: &self.spec,
                 stage: Stage::Run,
                 reason: &self.reason,
                 seen: Some(&self.seen),

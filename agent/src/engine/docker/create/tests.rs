@@ -17,6 +17,7 @@ fn config(scope: &str, flavour: Flavour) -> DockerConfig {
 
 fn new(spec: ContainerSpec) -> NewContainer {
     NewContainer {
+        fleet: outrigger_protocol::FleetId(0xf1ee7),
         device: "pi-4".parse().unwrap(),
         placement: PlacementId(0x1_0000_002a),
         replica: "shop/web.v2.10".parse().unwrap(),
