@@ -50,6 +50,8 @@ pub struct Fleet {
     pub(crate) up: u32,
     /// How long, in all, the hub could not hear.
     pub(crate) deaf: Duration,
+    /// When any device was heard last, and after which silence of that one it is plain that nobody is heard.
+    pub(crate) last_word: Option<(Moment, Duration)>,
     pub(crate) safe: Option<Safe>,
     /// Devices that have stayed for a while and may have too little to do.
     pub(crate) uneven: BTreeSet<DeviceIx>,
@@ -118,6 +120,7 @@ impl Fleet {
             silent: BTreeSet::new(),
             up: 0,
             deaf: Duration::ZERO,
+            last_word: None,
             safe: None,
             uneven: BTreeSet::new(),
             evening: None,

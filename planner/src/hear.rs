@@ -76,6 +76,7 @@ impl Fleet {
     pub fn paused(&mut self, gap: Duration, now: Moment) {
         self.basis += 1;
         self.deaf += gap;
+        self.last_word = self.last_word.map(|(at, patience)| ((at + gap).min(now), patience));
         let all: Vec<DeviceIx> = self.devices.iter().map(|(ix, _)| ix).collect();
         for ix in all {
             let Some(device) = self.devices.get_mut(ix) else { continue };
@@ -362,6 +363,7 @@ impl Fleet {
         };
         let kind = if bye.reason == ByeReason::Lost { NoteKind::DeviceSuspect } else { NoteKind::DeviceBye };
         reply.notes.push(Note::of_device(kind, name, format!("{name} is {liveness}")).because(why));
+        self.note_word(ix, now);
         self.set_liveness(ix, liveness, why.to_owned());
         self.dirty.devices.insert(ix);
         reply
@@ -369,6 +371,7 @@ impl Fleet {
 
     /// A message of its present connection has come. A hello says since when there was silence: over connections.
     fn alive(&mut self, ix: DeviceIx, silent_since: Option<Moment>, now: Moment, reply: &mut Reply) {
+        self.note_word(ix, now);
         let Some(device) = self.devices.get_mut(ix) else { return };
         let before = device.liveness;
         let silent_for = now.since(silent_since.unwrap_or(device.heard_at));

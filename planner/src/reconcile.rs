@@ -54,7 +54,7 @@ fn judge(fleet: &Fleet, now: Moment) -> (Vec<Change>, Option<Moment>) {
     let mut next: Option<Moment> = None;
     for ix in devices {
         let Some(device) = fleet.devices.get(ix) else { continue };
-        let judgement = device.judge(&fleet.policy, now);
+        let judgement = fleet.judge_device(device, now);
         next = next.into_iter().chain(judgement.next).min();
         if judgement.liveness != device.liveness {
             turning.push((ix, judgement.liveness));

@@ -1,12 +1,21 @@
 //! More than half the fleet silent at once is the hub's own fault until proven otherwise: nothing moves.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use outrigger_protocol::DeviceName;
+use outrigger_protocol::{DeviceName, Moment};
 
+use crate::device::Device;
 use crate::fleet::Fleet;
+use crate::liveness::Judgement;
 use crate::plan::{Change, Liveness};
 use crate::table::DeviceIx;
+
+/// While nobody is heard, a loss is thought over so often.
+const LISTEN: Duration = Duration::from_millis(250);
+/// Heartbeats of a device that must fit into the suspect limit: one that was heard without saying how often it speaks is
+/// taken to speak so often.
+const BEATS: u32 = 3;
 
 /// Why nothing moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +23,37 @@ pub(crate) struct Safe {
     pub why: String,
     pub silent: BTreeSet<DeviceIx>,
     pub of: u32,
+}
+
+impl Fleet {
+    /// What a device is now, as far as the hub can tell. The heartbeats of devices do not fall together: when the line to
+    /// the hub breaks, the one that was heard first is silent for too long while the others do not even count as suspect.
+    /// So nobody is lost by silence while nobody at all is heard: within seconds somebody is, or all are silent.
+    pub(crate) fn judge_device(&self, device: &Device, now: Moment) -> Judgement {
+        let judgement = device.judge(&self.policy, now);
+        let turns = judgement.liveness == Liveness::Lost && device.liveness != Liveness::Lost;
+        match self.hears_nobody(now) {
+            Some(again) if turns && !device.is_absent_on_purpose() => {
+                let liveness = if device.liveness == Liveness::Up { Liveness::Suspect } else { device.liveness };
+                Judgement { liveness, next: Some(again), ..judgement }
+            }
+            Some(_) | None => judgement,
+        }
+    }
+
+    /// When to listen again, if even the device that was heard last should have been heard again by now. Below the size
+    /// for safe mode that is nothing special.
+    pub(crate) fn hears_nobody(&self, now: Moment) -> Option<Moment> {
+        let (at, patience) = self.last_word?;
+        (self.up + 1 >= self.policy.safe_from && now.since(at) > patience).then_some(now + LISTEN)
+    }
+
+    /// Something was heard of a device.
+    pub(crate) fn note_word(&mut self, ix: DeviceIx, now: Moment) {
+        let Some(device) = self.devices.get(ix) else { return };
+        let beat = device.heartbeat.max(self.policy.suspect_after / BEATS);
+        self.last_word = Some((now, beat + beat / 2));
+    }
 }
 
 /// Whether safe mode begins with what is about to be declared, or ends.

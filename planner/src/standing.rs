@@ -113,7 +113,12 @@ fn is_lost(fleet: &Fleet, service: &Service, device: &Device, now: Moment) -> Lo
         Some(_) if device.liveness == Liveness::Lost && device.is_absent_on_purpose() => Loss::Yes,
         Some(limit) if silent => {
             let at = (device.heard_at + limit).max(device.grace(&fleet.policy));
-            if now >= at { Loss::Yes } else { Loss::NotYet(at) }
+            let later = fleet.hears_nobody(now).filter(|_| device.liveness == Liveness::Suspect);
+            match (now >= at, later) {
+                (true, None) => Loss::Yes,
+                (true, Some(again)) => Loss::NotYet(again),
+                (false, _) => Loss::NotYet(at),
+            }
         }
         None if device.liveness == Liveness::Lost => Loss::Yes,
         Some(_) | None => Loss::No,
