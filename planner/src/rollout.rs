@@ -139,6 +139,11 @@ impl<'a> Planner<'a> {
                 self.step(service, RollStep::Settled(number));
                 continue;
             };
+            if sorted.new.is_none() && sorted.old.is_some() && !touched.contains(&number) {
+                // Its successor was taken back, as when the device was lost: the old copy goes on and is changed anew.
+                self.step(service, RollStep::Settled(number));
+                continue;
+            }
             let verdict = match (sorted.new, sorted.prepared) {
                 (Some((_, copy)), _) => self.verdict(service, copy, since),
                 (None, Some((id, copy))) if sorted.old.is_none() && !sorted.stopping && !touched.contains(&number) => {

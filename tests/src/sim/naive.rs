@@ -74,6 +74,11 @@ pub fn constraints(spec: &ServiceSpec, device: &DeviceView<'_>, machine: &Device
 fn room(copies: &[CopyView<'_>], machine: &Device) -> Result<(), String> {
     let (mut cpu, mut memory) = (0_u64, 0_u64);
     for copy in copies.iter().filter(|copy| copy.stage != Stage::Prepare) {
+        // A device starts a successor only when what it succeeds there has ended.
+        let runs = |other: &CopyView<'_>| other.stage == Stage::Run && other.replica == copy.replica;
+        if copy.stage == Stage::Stop && copies.iter().any(runs) {
+            continue;
+        }
         cpu += u64::from(copy.spec.reservation.cpu.0);
         memory += copy.spec.reservation.memory.0;
     }
