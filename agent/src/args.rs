@@ -34,6 +34,12 @@ pub struct Args {
     /// Time between reports [default: 1s]
     #[arg(global = true, long, value_name = "TIME")]
     pub heartbeat: Option<String>,
+    /// From how much of the disk in use on images that it pulled and nothing uses are removed, or off [default: 85%]
+    #[arg(global = true, long, value_name = "PERCENT")]
+    pub image_gc_above: Option<String>,
+    /// Down to how much of the disk [default: 80%]
+    #[arg(global = true, long, value_name = "PERCENT")]
+    pub image_gc_to: Option<String>,
     /// A label of the device; can be given again
     #[arg(global = true, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     pub labels: Vec<(String, String)>,
@@ -89,6 +95,8 @@ impl Args {
             engine: self.engine.as_ref().map(flag),
             engine_socket: self.engine_socket.as_ref().map(flag),
             heartbeat: self.heartbeat.as_ref().map(flag),
+            image_gc_above: self.image_gc_above.as_ref().map(flag),
+            image_gc_to: self.image_gc_to.as_ref().map(flag),
             labels: pairs(&self.labels),
             generic: pairs(&self.generic),
             problems: Vec::new(),

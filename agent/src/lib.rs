@@ -10,6 +10,7 @@ pub mod core;
 pub mod doctor;
 pub mod engine;
 mod guard;
+mod images;
 mod lease_file;
 mod logs;
 pub mod mqtt;

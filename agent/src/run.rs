@@ -12,15 +12,20 @@ use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::{Action, ActionId, Core, Effect, ImageKey, Input, Outcome, Remark, Settings, Success};
-use crate::engine::{Description, Engine, EngineError, EngineEvent, PullProgress};
+use crate::core::{Action, ActionId, Core, Effect, Input, Settings, Success};
+use crate::engine::{Description, Engine, EngineError, EngineEvent};
 use crate::guard::Guard;
+use crate::images::{Images, Removal};
 use crate::lease_file::LeaseFile;
 use crate::logs;
 use crate::mqtt::{self, MqttEvent, SendError, Sender, Target};
 use crate::probe::{self, OwnFacts, Root, Sampler, UsageSampler};
-use crate::state::{Saver, StateDir, StateError};
+use crate::state::{ImagesFile, Saver, StateDir, StateError};
 use crate::watchdog::Watchdog;
+
+mod perform;
+
+use perform::{announce, perform, tell};
 
 /// Messages of the broker not yet looked at.
 const MQTT_INBOX: usize = 64;
@@ -87,6 +92,8 @@ pub async fn run<E: Engine>(
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_engine(Arc::clone(&engine), engine_events));
     tasks.spawn(save_all(state.saver(), saves_inbox, results.clone()));
+    let (image_lists, image_lists_inbox) = watch::channel(Arc::from(""));
+    tasks.spawn(save_images(state.images_file(), image_lists_inbox));
     let mut connection = JoinSet::new();
     connection.spawn(mqtt::run(target, clock, mqtt_events));
     let shell = Shell {
@@ -98,6 +105,8 @@ pub async fn run<E: Engine>(
         own,
         sampler: Sampler::new(&root, disk),
         sample_at: Moment::ZERO,
+        images: Images::read(config.images, &state.images()),
+        image_lists,
         usage: UsageSampler::new(&root),
         usage_at: Moment::ZERO,
         root,
@@ -123,6 +132,8 @@ enum Told {
     Core(Input),
     /// What the engine is.
     Described(Result<Description, EngineError>),
+    /// What came of the removal of an image.
+    ImageRemoved(Removal, Result<(), EngineError>),
 }
 
 /// All that the shell listens to.
@@ -154,6 +165,16 @@ async fn save_all(saver: Saver, mut inbox: watch::Receiver<Option<Arc<Assignment
     }
 }
 
+/// Saves which images have been pulled; of several lists in a row only the last.
+async fn save_images(file: ImagesFile, mut inbox: watch::Receiver<Arc<str>>) {
+    while inbox.changed().await.is_ok() {
+        let (file, list) = (file.clone(), Arc::clone(&inbox.borrow_and_update()));
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || file.save(&list)).await {
+            warn!(error = with_causes(&error), "which images were pulled is not saved; after a restart they stay");
+        }
+    }
+}
+
 /// An error and what it came from, in one line.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -181,6 +202,8 @@ struct Shell<E> {
     own: OwnFacts,
     sampler: Sampler,
     sample_at: Moment,
+    images: Images,
+    image_lists: watch::Sender<Arc<str>>,
     usage: UsageSampler,
     usage_at: Moment,
     root: Root,
@@ -202,7 +225,7 @@ impl<E: Engine> Shell<E> {
             let now = self.clock.now();
             watchdog.feed(now);
             self.guard.watch(now, &self.core.overdue());
-            let wake_at = self.core.wake_at(now).min(self.guard.due_at());
+            let wake_at = self.core.wake_at(now).min(self.guard.due_at()).min(self.images_due_at());
             // All may be cancelled: a receive loses nothing, and neither a sleep nor the shutdown holds anything.
             let input = tokio::select! {
                 reason = &mut shutdown => {
@@ -213,13 +236,15 @@ impl<E: Engine> Shell<E> {
                 Some(event) = from.mqtt.recv() => self.hear(event),
                 Some(event) = from.engine.recv() => self.hear_engine(event),
                 Some(told) = from.results.recv() => match told {
-                    Told::Core(input) => input,
+                    Told::Core(input) => self.note_pull(input),
                     Told::Described(description) => self.learn(description),
+                    Told::ImageRemoved(removal, outcome) => self.image_removed(&removal, &outcome),
                 },
                 () = self.clock.doze_until(wake_at) => Input::Tick,
             };
             self.sample();
             self.step(input);
+            self.tidy_images();
         }
     }
 
@@ -242,6 +267,51 @@ impl<E: Engine> Shell<E> {
             let usage = self.usage.sample(now, running);
             self.step(Input::Usage(usage));
         }
+    }
+
+    /// An image is only pulled where it was not there: then it is ours to remove one day.
+    fn note_pull(&mut self, input: Input) -> Input {
+        if let Input::Done(id, Ok(Success::Pulled(digest))) = &input
+            && let Some(Action::Pull(key)) = self.core.observed().under_way.get(id)
+        {
+            self.images.pulled(&key.image, digest);
+            self.image_lists.send_replace(self.images.text().into());
+        }
+        input
+    }
+
+    /// Not before it is known what is to run here.
+    fn images_due_at(&self) -> Moment {
+        if self.core.held().is_some() { self.images.look_at() } else { Moment::NEVER }
+    }
+
+    fn tidy_images(&mut self) {
+        let now = self.clock.now();
+        if now < self.images_due_at() {
+            return;
+        }
+        let observed = self.core.observed();
+        let wanted = self.core.wanted().replicas.values().map(|one| one.spec.image.as_str());
+        let in_use = wanted.chain(observed.containers.values().map(|container| container.image.as_str())).collect();
+        let Some(removal) = self.images.look(now, &in_use, self.sampler.disk(), observed.full.is_some()) else {
+            return;
+        };
+        info!(image = removal.image, "the disk is nearly full, and nothing uses this image: removing");
+        let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
+        self.tasks.spawn(async move {
+            let outcome = engine.remove_image(&removal.image, &removal.digest).await;
+            let _ = results.send(Told::ImageRemoved(removal, outcome)).await;
+        });
+    }
+
+    fn image_removed(&mut self, removal: &Removal, outcome: &Result<(), EngineError>) -> Input {
+        if let Err(error) = outcome {
+            info!(image = removal.image, %error, "the image stays");
+        }
+        if self.images.removed(self.clock.now(), removal, outcome) {
+            self.image_lists.send_replace(self.images.text().into());
+        }
+        Input::Tick
     }
 
     fn hear_engine(&mut self, event: EngineEvent) -> Input {
@@ -373,65 +443,5 @@ impl<E: Engine> Shell<E> {
             let _ = results.send(Told::Core(Input::Done(id, outcome))).await;
         });
         self.actions.insert(id, task);
-    }
-}
-
-fn tell(remark: &Remark) {
-    match remark {
-        Remark::Unreadable => {
-            warn!("the assignment on the disk cannot be read; nothing is started or stopped before the hub speaks");
-        }
-        Remark::Adopted(stamp, replicas) => info!(%stamp, replicas, "assignment"),
-        Remark::Older(stamp) => warn!(%stamp, "an older assignment is ignored"),
-        Remark::OtherFleet(own, asking) => warn!(
-            fleet = %own, %asking,
-            "the hub of another fleet is not obeyed; what runs here goes on. If this device is to join that fleet, run \
-             `outrigger-agent leave` here; if that hub has lost its store, run `outrigger-hub restore` there"
-        ),
-        Remark::Unsaved(stamp, reason) => warn!(%stamp, reason, "the assignment is not saved; nothing new is started"),
-        Remark::Skipped(placement) => warn!(%placement, "a replica without a specification is skipped"),
-    }
-}
-
-/// One line for each decision that changes something, for the person at night.
-fn announce(action: &Action) {
-    match action {
-        Action::Pull(key) => info!(image = %key.image, "pulling"),
-        Action::Create(new) => info!(replica = %new.replica, placement = %new.placement, "starting"),
-        Action::Start(placement, id) => info!(%placement, container = id.short(), "restarting"),
-        Action::Stop(placement, id, grace) => {
-            info!(%placement, container = id.short(), grace_ms = grace.as_millis(), "stopping");
-        }
-        Action::Remove(placement, id) => info!(%placement, container = id.short(), "removing"),
-        Action::Check(_) | Action::Inspect(..) => (),
-    }
-}
-
-async fn perform<E: Engine>(engine: &E, id: ActionId, action: &Action, results: &mpsc::Sender<Told>) -> Outcome {
-    match action {
-        Action::Check(key) => engine.image(&key.image).await.map(Success::Checked),
-        Action::Pull(key) => pull(engine, id, key, results).await,
-        Action::Create(new) => engine.create_and_start(new).await.map(Success::Created),
-        Action::Start(_, container) => engine.start(container).await.map(|()| Success::Done),
-        Action::Stop(_, container, grace) => engine.stop(container, *grace).await.map(|()| Success::Done),
-        Action::Remove(_, container) => engine.remove(container).await.map(|()| Success::Done),
-        Action::Inspect(_, container) => engine.inspect(container).await.map(Success::Inspected),
-    }
-}
-
-async fn pull<E: Engine>(engine: &E, id: ActionId, key: &ImageKey, results: &mpsc::Sender<Told>) -> Outcome {
-    let (progress, mut seen) = watch::channel(PullProgress::default());
-    let mut pull = std::pin::pin!(engine.pull(&key.image, key.platform, progress));
-    loop {
-        // The sleep may be cancelled, it holds nothing; the pull is only polled on.
-        tokio::select! {
-            outcome = &mut pull => return outcome.map(Success::Pulled),
-            () = tokio::time::sleep(PROGRESS_EVERY) => {
-                if seen.has_changed().unwrap_or(false) {
-                    let progress = *seen.borrow_and_update();
-                    let _ = results.try_send(Told::Core(Input::Pulling(id, progress)));
-                }
-            }
-        }
     }
 }

@@ -1,4 +1,5 @@
-//! What the agent keeps on its disk: the assignment, and a number made once. Nothing else is ever written.
+//! What the agent keeps on its disk: the assignment, a number made once, and which images it has pulled. Nothing else is
+//! ever written.
 //!
 //! The assignment is replaced whole: a new file is written and synced, takes the old one's name, and the folder is synced.
 //! A power cut at any instant leaves the old one or the new one. A checksum tells a file that the disk has spoilt.
@@ -23,6 +24,8 @@ const HEADER: usize = 5;
 const ASSIGNMENT: &str = "assignment";
 /// Name under which an unreadable one is kept for whoever wants to know why.
 const QUARANTINED: &str = "assignment.unreadable";
+/// Name of the file that says which images the agent has pulled.
+const IMAGES: &str = "images";
 /// Name of the file with the number that tells two installations apart.
 const MACHINE: &str = "machine";
 /// A source of random numbers that every Linux has.
@@ -125,6 +128,18 @@ impl StateDir {
         }
     }
 
+    /// Which images earlier agents have pulled; empty where nobody knows, and then none is removed.
+    #[must_use]
+    pub fn images(&self) -> String {
+        fs::read_to_string(self.path.join(IMAGES)).unwrap_or_default()
+    }
+
+    /// Where to save which images have been pulled.
+    #[must_use]
+    pub fn images_file(&self) -> ImagesFile {
+        ImagesFile { path: self.path.join(IMAGES) }
+    }
+
     /// Where to save to; can be given to another thread.
     #[must_use]
     pub fn saver(&self) -> Saver {
@@ -147,6 +162,22 @@ impl Saver {
         let write = |source| StateError::Write { path: self.path.clone(), source };
         let bytes = encode(assignment).map_err(|error| write(io::Error::other(error)))?;
         replace(&self.path, &bytes).map_err(write)
+    }
+}
+
+/// Saves which images have been pulled.
+#[derive(Debug, Clone)]
+pub struct ImagesFile {
+    path: PathBuf,
+}
+
+impl ImagesFile {
+    /// Replaces the file.
+    ///
+    /// # Errors
+    /// If the disk refuses. The old one is still there then.
+    pub fn save(&self, text: &str) -> Result<(), StateError> {
+        replace(&self.path, text.as_bytes()).map_err(|source| StateError::Write { path: self.path.clone(), source })
     }
 }
 

@@ -23,7 +23,7 @@ use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::{Engine, EngineError, EngineEvent, PullProgress};
 use outrigger_agent::probe::{Root, UsageSampler};
 use outrigger_protocol::{
-    Bytes, CgroupLimits, ContainerSpec, EngineKind, Healthcheck, HealthcheckTest, Moment, PlacementId,
+    Bytes, CgroupLimits, ContainerSpec, EngineKind, Healthcheck, HealthcheckTest, LogConfig, Moment, PlacementId,
 };
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -279,8 +279,13 @@ async fn an_image_is_pulled_by_tag_and_by_digest_and_a_refusal_keeps_its_reason(
     let id = watched.start(&new(ContainerSpec { image: by_digest.clone(), ..bench.runs() })).await;
     let told = watched.until_state(&id, |state| state.is_running()).await;
     assert_eq!(told.digest, digest);
+    let kept = bench.engine.remove_image(&by_tag, &digest).await;
+    assert!(matches!(kept, Err(EngineError::Refused { .. })), "a container is made from it: {kept:?}");
     watched.clean().await;
-    forget(&docker, &by_tag).await;
+    let kept = bench.engine.remove_image(&by_tag, "sha256:another").await;
+    assert!(matches!(kept, Err(EngineError::Refused { .. })), "the name means another image by now: {kept:?}");
+    bench.engine.remove_image(&by_tag, &digest).await.unwrap();
+    assert_eq!(bench.engine.image(&by_tag).await.unwrap(), None);
     drop(docker.remove_image(&by_digest, None::<RemoveImageOptions>, None).await);
 
     let unknown = format!("{repository}:nothing");
@@ -308,4 +313,16 @@ async fn usage_is_read_from_the_containers_cgroup() {
         eprintln!("left out: the engine's processes are not in this process namespace");
     }
     watched.clean().await;
+}
+
+#[tokio::test]
+async fn a_log_driver_that_there_is_not_is_refused_at_once() {
+    let real = bench().await;
+    let logging = Some(LogConfig { driver: "nope".to_owned(), options: Vec::new() });
+    let wanted = new(ContainerSpec { logging, ..real.runs() });
+    let refused = real.engine.create_and_start(&wanted);
+    // Docker itself looks for a plugin for 15 s.
+    let refused = tokio::time::timeout(Duration::from_secs(10), refused).await.expect("it takes the engine's own time");
+    let EngineError::Refused { reason } = refused.unwrap_err() else { panic!("not refused") };
+    assert!(reason.contains("nope"), "{reason}");
 }

@@ -145,3 +145,16 @@ async fn a_power_cut_ends_all_containers() {
     assert!(bench.0.containers().iter().all(|one| matches!(one.state, ContainerState::Exited { .. })));
     assert_eq!(bench.0.starts_and_stops(), (2, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_image_goes_only_without_containers_and_only_if_it_is_still_the_same() {
+    let bench = Memory::new();
+    let digest = bench.0.image("web").await.unwrap().unwrap();
+    let id = bench.0.create_and_start(&new(bench.runs())).await.unwrap();
+    assert!(matches!(bench.0.remove_image("web", &digest).await, Err(EngineError::Refused { .. })));
+    bench.0.remove(&id).await.unwrap();
+    assert!(matches!(bench.0.remove_image("web", "sha256:0").await, Err(EngineError::Refused { .. })));
+    bench.0.remove_image("web", &digest).await.unwrap();
+    assert_eq!(bench.0.image("web").await.unwrap(), None);
+    assert!(matches!(bench.0.remove_image("web", &digest).await, Err(EngineError::ImageNotFound { .. })));
+}

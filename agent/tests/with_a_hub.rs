@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fake_hub::{DEADLINE, FakeHub, Heard};
-use outrigger_agent::config::{Config, EngineChoice, HubAddress};
+use outrigger_agent::config::{Config, EngineChoice, HubAddress, ImageLimits};
 use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
 use outrigger_protocol::{
     Answer, AnswerBody, Ask, Assigned, Assignment, ByeReason, ContainerSpec, DownMessage, EngineState, Epoch, FleetId,
@@ -38,6 +38,7 @@ impl Device {
             state_dir: folder.path().to_owned(),
             engine: EngineChoice::Memory,
             heartbeat: Duration::from_millis(200),
+            images: Some(ImageLimits::default()),
             labels: vec![],
             generic: vec![],
         };
@@ -120,6 +121,16 @@ async fn session_of_hello(hub: &mut FakeHub) -> SessionNumber {
     hub.message("hello", |message| if let UpMessage::Hello(hello) = message { Some(hello.session) } else { None }).await
 }
 
+/// A device that runs what its hub wants.
+async fn device_that_runs(generation: u64, placements: &[u64]) -> (FakeHub, Device) {
+    let mut hub = FakeHub::start().await;
+    let mut device = Device::new(hub.address);
+    device.start();
+    hub.send(&device.config.device, &want(generation, placements));
+    until_running(&mut hub, placements).await;
+    (hub, device)
+}
+
 #[tokio::test]
 async fn a_device_says_hello_runs_what_is_wanted_and_tells() {
     let mut hub = FakeHub::start().await;
@@ -152,11 +163,7 @@ async fn a_device_says_hello_runs_what_is_wanted_and_tells() {
 
 #[tokio::test]
 async fn an_agent_that_is_killed_or_upgraded_adopts_its_containers() {
-    let mut hub = FakeHub::start().await;
-    let mut device = Device::new(hub.address);
-    device.start();
-    hub.send(&device.config.device, &want(1, &[1, 2]));
-    until_running(&mut hub, &[1, 2]).await;
+    let (mut hub, mut device) = device_that_runs(1, &[1, 2]).await;
     let before = device.engine.starts_and_stops();
     device.kill().await;
     device.start();
@@ -169,11 +176,7 @@ async fn an_agent_that_is_killed_or_upgraded_adopts_its_containers() {
 
 #[tokio::test]
 async fn each_connection_is_a_new_session_that_subscribes_and_tells_everything_again() {
-    let mut hub = FakeHub::start().await;
-    let mut device = Device::new(hub.address);
-    device.start();
-    hub.send(&device.config.device, &want(1, &[1]));
-    until_running(&mut hub, &[1]).await;
+    let (mut hub, device) = device_that_runs(1, &[1]).await;
     let before = device.engine.starts_and_stops();
     let mut last = SessionNumber(0);
     for _ in 0..3 {
@@ -192,11 +195,7 @@ async fn each_connection_is_a_new_session_that_subscribes_and_tells_everything_a
 
 #[tokio::test]
 async fn a_device_that_boots_without_its_hub_starts_what_it_holds() {
-    let mut hub = FakeHub::start().await;
-    let mut device = Device::new(hub.address);
-    device.start();
-    hub.send(&device.config.device, &want(1, &[1]));
-    until_running(&mut hub, &[1]).await;
+    let (hub, mut device) = device_that_runs(1, &[1]).await;
     device.kill().await;
     drop(hub);
     device.engine.cut_power();
@@ -207,11 +206,7 @@ async fn a_device_that_boots_without_its_hub_starts_what_it_holds() {
 
 #[tokio::test]
 async fn garbage_and_older_assignments_are_dropped_and_the_session_goes_on() {
-    let mut hub = FakeHub::start().await;
-    let mut device = Device::new(hub.address);
-    device.start();
-    hub.send(&device.config.device, &want(5, &[1]));
-    until_running(&mut hub, &[1]).await;
+    let (mut hub, device) = device_that_runs(5, &[1]).await;
     for bytes in [vec![], vec![9, 9], vec![1, 0, 255, 255], vec![0; 5_000_000]] {
         hub.send_bytes("or/1/pi/want".into(), bytes);
     }
@@ -229,22 +224,14 @@ async fn garbage_and_older_assignments_are_dropped_and_the_session_goes_on() {
 
 #[tokio::test]
 async fn a_container_that_is_killed_is_back() {
-    let mut hub = FakeHub::start().await;
-    let mut device = Device::new(hub.address);
-    device.start();
-    hub.send(&device.config.device, &want(1, &[1]));
-    until_running(&mut hub, &[1]).await;
+    let (_hub, device) = device_that_runs(1, &[1]).await;
     assert!(device.engine.exit(PlacementId(1), 137));
     device.eventually("it runs again", |engine| running(engine) == [1]).await;
 }
 
 #[tokio::test]
 async fn an_engine_that_restarts_is_reported_and_nothing_else_happens() {
-    let mut hub = FakeHub::start().await;
-    let mut device = Device::new(hub.address);
-    device.start();
-    hub.send(&device.config.device, &want(1, &[1, 2]));
-    until_running(&mut hub, &[1, 2]).await;
+    let (mut hub, device) = device_that_runs(1, &[1, 2]).await;
     let before = device.engine.starts_and_stops();
     device.engine.go_down("connection refused");
     let down = |message| status(message).filter(|status| matches!(&status.engine, EngineState::Down(_)));
@@ -260,12 +247,25 @@ fn status_with(message: UpMessage, engine: EngineState) -> Option<Status> {
 }
 
 #[tokio::test]
-async fn output_goes_no_faster_than_its_reader() {
+async fn what_the_agent_has_pulled_is_known_to_the_next_one_and_what_was_there_is_not_its_own() {
     let mut hub = FakeHub::start().await;
     let mut device = Device::new(hub.address);
+    device.engine.add_image("web:1");
     device.start();
     hub.send(&device.config.device, &want(1, &[1]));
     until_running(&mut hub, &[1]).await;
+    let file = device.config.state_dir.join("images");
+    assert!(!file.exists(), "nothing was pulled");
+
+    let (_hub, device) = device_that_runs(1, &[1]).await;
+    let file = device.config.state_dir.join("images");
+    let is_pulled = |text: String| text.starts_with("sha256:") && text.ends_with(" web:1\n");
+    device.eventually("it is written", |_| std::fs::read_to_string(&file).is_ok_and(is_pulled)).await;
+}
+
+#[tokio::test]
+async fn output_goes_no_faster_than_its_reader() {
+    let (mut hub, device) = device_that_runs(1, &[1]).await;
     let written = 1024 * 1024;
     for _ in 0..64 {
         device.engine.write(PlacementId(1), LogStream::Stdout, &vec![b'x'; written / 64]);

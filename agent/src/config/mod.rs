@@ -5,9 +5,10 @@ mod raw;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outrigger_protocol::{DeviceName, GenericResource};
+use outrigger_protocol::{DeviceName, GenericResource, Permille};
 use thiserror::Error;
 
+pub use crate::images::ImageLimits;
 pub use raw::{KEYS, Raw};
 
 /// Where the file is if nobody says otherwise.
@@ -41,6 +42,8 @@ pub struct Config {
     pub engine: EngineChoice,
     /// Time between reports.
     pub heartbeat: Duration,
+    /// When images that nothing uses are removed; none: never.
+    pub images: Option<ImageLimits>,
     /// Labels of the device, in the order of their keys.
     pub labels: Vec<(String, String)>,
     /// Countable things that the device has.
@@ -135,6 +138,7 @@ impl Config {
         let hub = checks.hub(raw.hub.as_ref());
         let heartbeat = checks.heartbeat(raw.heartbeat.as_ref());
         let engine = checks.engine(&raw, around);
+        let images = checks.images(&raw);
         let labels = checks.labels(&raw.labels);
         let generic = checks.generic(&raw.generic);
         let scope = checks.scope(raw.scope.as_ref());
@@ -146,6 +150,7 @@ impl Config {
                 state_dir: raw.state_dir.map_or_else(|| DEFAULT_STATE_DIR.into(), |dir| dir.value.into()),
                 engine,
                 heartbeat,
+                images,
                 labels,
                 generic,
             }),
@@ -222,6 +227,31 @@ impl Checks {
             Ok(name) => Some(name.to_string()),
             Err(_) => self.wrong(scope.line, format!("scope (`{}`) must be 1 to 63 of a-z, 0-9 and -", scope.value)),
         }
+    }
+
+    fn images(&mut self, raw: &Raw) -> Option<ImageLimits> {
+        let default = ImageLimits::default();
+        if raw.image_gc_above.as_ref().is_some_and(|above| matches!(above.value.as_str(), "off" | "false")) {
+            return None;
+        }
+        let mut limit = |key: &str, said: Option<&Placed<String>>, default| {
+            let Some(Placed { value, line }) = said else { return Some(default) };
+            match value.trim_end_matches('%').parse::<u16>() {
+                Ok(percent @ 1..=99) => Some(Permille::new(percent * 10)),
+                Ok(_) | Err(_) => self.wrong(*line, format!("{key} (`{value}`) must be 1% to 99%, or `off`")),
+            }
+        };
+        let above = limit("image_gc_above", raw.image_gc_above.as_ref(), default.above)?;
+        // Who says only where it begins means the usual distance.
+        let distance = default.above.value() - default.down_to.value();
+        let usual = Permille::new(above.value().saturating_sub(distance));
+        let down_to = limit("image_gc_to", raw.image_gc_to.as_ref(), usual)?;
+        if down_to > above {
+            let line = raw.image_gc_to.as_ref().and_then(|to| to.line);
+            let [to, from] = [down_to, above].map(|limit| limit.value() / 10);
+            self.wrong::<()>(line, format!("image_gc_to ({to}%) must not be above image_gc_above ({from}%)"));
+        }
+        Some(ImageLimits { above, down_to })
     }
 
     fn labels(&mut self, labels: &[(String, Placed<String>)]) -> Vec<(String, String)> {
@@ -342,6 +372,22 @@ mod tests {
         }
         let lines: Vec<&str> = text.lines().filter_map(|line| line.trim().split(':').next()).skip(1).collect();
         assert_eq!(lines, ["- line 1", "- line 2", "- line 3", "- line 4", "- line 6"], "in the order of the file");
+    }
+
+    #[test]
+    fn images_are_kept_or_removed_within_limits_that_make_sense() {
+        let limits = |text: &str| check(text).map(|config| config.images.map(|l| (l.above.value(), l.down_to.value())));
+        assert_eq!(limits("").unwrap(), Some((850, 800)));
+        assert_eq!(limits("image_gc_above = 90\n").unwrap(), Some((900, 850)));
+        assert_eq!(limits("image_gc_above = '70%'\nimage_gc_to = '60%'\n").unwrap(), Some((700, 600)));
+        assert_eq!(limits("image_gc_above = 'off'\n").unwrap(), None);
+        for (bad, told) in [
+            ("image_gc_above = 100\n", "line 1: image_gc_above (`100`) must be 1% to 99%, or `off`"),
+            ("image_gc_to = 90\n", "line 1: image_gc_to (90%) must not be above image_gc_above (85%)"),
+        ] {
+            let error = limits(bad).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
     }
 
     #[test]

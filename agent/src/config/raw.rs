@@ -6,8 +6,10 @@ use toml::de::{DeTable, DeValue};
 use super::{Placed, Problem};
 
 /// Keys of the file.
-pub const KEYS: [&str; 9] =
-    ["name", "hub", "scope", "state_dir", "engine", "engine_socket", "heartbeat", "labels", "generic"];
+pub const KEYS: [&str; 11] = [
+    "name", "hub", "scope", "state_dir", "engine", "engine_socket", "heartbeat", "image_gc_above", "image_gc_to",
+    "labels", "generic",
+];
 /// How like a known key an unknown one must be for us to think that it was meant.
 const ALIKE: f64 = 0.7;
 
@@ -28,6 +30,10 @@ pub struct Raw {
     pub engine_socket: Option<Placed<String>>,
     /// The heartbeat.
     pub heartbeat: Option<Placed<String>>,
+    /// From which percentage of the disk on unused images are removed.
+    pub image_gc_above: Option<Placed<String>>,
+    /// Down to which percentage.
+    pub image_gc_to: Option<Placed<String>>,
     /// Labels, in the order of their keys.
     pub labels: Vec<(String, Placed<String>)>,
     /// Countable things, in the order of their kinds.
@@ -68,6 +74,8 @@ impl Raw {
             "engine" => &mut self.engine,
             "engine_socket" => &mut self.engine_socket,
             "heartbeat" => &mut self.heartbeat,
+            "image_gc_above" => &mut self.image_gc_above,
+            "image_gc_to" => &mut self.image_gc_to,
             "labels" => {
                 self.labels = self.pairs(key, line, value, at);
                 return;
@@ -123,6 +131,8 @@ impl Raw {
             engine: over.engine.or(self.engine),
             engine_socket: over.engine_socket.or(self.engine_socket),
             heartbeat: over.heartbeat.or(self.heartbeat),
+            image_gc_above: over.image_gc_above.or(self.image_gc_above),
+            image_gc_to: over.image_gc_to.or(self.image_gc_to),
             labels: merged(self.labels, over.labels),
             generic: merged(self.generic, over.generic),
             problems: self.problems.into_iter().chain(over.problems).collect(),

@@ -48,6 +48,10 @@ pub trait Engine: Send + Sync + 'static {
         progress: watch::Sender<PullProgress>,
     ) -> impl Future<Output = Result<String, EngineError>> + Send;
 
+    /// Removes an image by the reference by which it was pulled, if that still means `digest`. Fails where a container of
+    /// anybody is made from it: nothing is removed by force.
+    fn remove_image(&self, image: &str, digest: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+
     /// Makes the container of a placement and starts it; a leftover container of the same placement is taken over.
     /// Fails with [`EngineError::ImageNotFound`] where the image has to be pulled first: nobody asks before, because that
     /// would cost every start a round trip. A container that did not start is removed again.

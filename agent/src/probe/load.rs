@@ -55,6 +55,12 @@ impl Sampler {
         self.slow_at = None;
     }
 
+    /// How full the engine's disk is, asked now.
+    #[must_use]
+    pub fn disk(&self) -> Permille {
+        disk_used(&self.disk)
+    }
+
     /// The load now; processor and network since the sample before (the first one has none, and says 0).
     pub fn sample(&mut self, now: Moment) -> Load {
         if self.slow_at.is_none_or(|at| now.since(at) >= SLOW) {

@@ -11,7 +11,9 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions, StopContainerOptions};
+use bollard::query_parameters::{
+    CreateContainerOptions, RemoveContainerOptions, RemoveImageOptions, StopContainerOptions,
+};
 use outrigger_protocol::{DeviceName, LogChunk, LogsRequest, Platform};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
@@ -23,6 +25,7 @@ mod create;
 mod events;
 mod failure;
 mod inspect;
+mod log_driver;
 mod logs;
 mod pull;
 
@@ -129,6 +132,9 @@ impl DockerEngine {
     }
 
     async fn create(&self, new: &NewContainer, name: &str) -> Result<String, EngineError> {
+        if let Some(logging) = &new.spec.logging {
+            self.check_log_driver(&logging.driver).await?;
+        }
         let platform = new.spec.platform.map(|platform| platform.to_string()).unwrap_or_default();
         let options = CreateContainerOptions { name: Some(name.to_owned()), platform };
         let body = create::body(new, &self.config);
@@ -177,6 +183,21 @@ impl Engine for DockerEngine {
         progress: watch::Sender<PullProgress>,
     ) -> Result<String, EngineError> {
         self.pull_image(image, platform, &progress).await
+    }
+
+    async fn remove_image(&self, image: &str, digest: &str) -> Result<(), EngineError> {
+        match self.digest_of(image).await? {
+            Some(found) if found == digest => (),
+            Some(found) => {
+                let reason = format!("`{image}` means {found} by now");
+                return Err(EngineError::Refused { reason });
+            }
+            None => return Err(EngineError::ImageNotFound { image: image.to_owned() }),
+        }
+        let options = RemoveImageOptions { force: false, noprune: false, ..RemoveImageOptions::default() };
+        let removal = self.client()?.remove_image(image, Some(options), None);
+        boxed("remove image", CHANGE, removal).await.map_err(|error| failure::for_image(error, image))?;
+        Ok(())
     }
 
     async fn create_and_start(&self, new: &NewContainer) -> Result<ContainerId, EngineError> {

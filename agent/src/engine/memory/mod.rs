@@ -227,6 +227,14 @@ impl Engine for MemoryEngine {
         Ok(world::digest(image))
     }
 
+    async fn remove_image(&self, image: &str, digest: &str) -> Result<(), EngineError> {
+        self.world.check_up()?;
+        if digest != world::digest(image) {
+            return Err(EngineError::Refused { reason: format!("`{image}` is another one by now") });
+        }
+        self.world.remove_image(image)
+    }
+
     async fn create_and_start(&self, new: &NewContainer) -> Result<ContainerId, EngineError> {
         let id = self.world.create(new)?;
         if let Err(error) = self.start(&id).await {

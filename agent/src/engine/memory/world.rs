@@ -116,6 +116,18 @@ impl World {
         self.inside().images.insert(image.to_owned());
     }
 
+    /// As Docker has it: not while there is a container of it.
+    pub(super) fn remove_image(&self, image: &str) -> Result<(), EngineError> {
+        let mut inside = self.inside();
+        if inside.containers.values().any(|entry| entry.container.image == image) {
+            return Err(EngineError::Refused { reason: format!("conflict: a container is using {image}") });
+        }
+        match inside.images.remove(image) {
+            true => Ok(()),
+            false => Err(EngineError::ImageNotFound { image: image.to_owned() }),
+        }
+    }
+
     /// The container of a placement, made now or left over.
     pub(super) fn create(&self, new: &NewContainer) -> Result<ContainerId, EngineError> {
         self.check_up()?;

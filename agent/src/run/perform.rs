@@ -1,0 +1,73 @@
+//! Carrying actions out on the engine, and the log of it.
+
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::{PROGRESS_EVERY, Told};
+use crate::core::{Action, ActionId, ImageKey, Input, Outcome, Remark, Success};
+use crate::engine::{Engine, PullProgress};
+
+pub(super) fn tell(remark: &Remark) {
+    match remark {
+        Remark::Unreadable => {
+            warn!("the assignment on the disk cannot be read; nothing is started or stopped before the hub speaks");
+        }
+        Remark::Adopted(stamp, replicas) => info!(%stamp, replicas, "assignment"),
+        Remark::Older(stamp) => warn!(%stamp, "an older assignment is ignored"),
+        Remark::OtherFleet(own, asking) => warn!(
+            fleet = %own, %asking,
+            "the hub of another fleet is not obeyed; what runs here goes on. If this device is to join that fleet, run \
+             `outrigger-agent leave` here; if that hub has lost its store, run `outrigger-hub restore` there"
+        ),
+        Remark::Unsaved(stamp, reason) => warn!(%stamp, reason, "the assignment is not saved; nothing new is started"),
+        Remark::Skipped(placement) => warn!(%placement, "a replica without a specification is skipped"),
+    }
+}
+
+/// One line for each decision that changes something, for the person at night.
+pub(super) fn announce(action: &Action) {
+    match action {
+        Action::Pull(key) => info!(image = %key.image, "pulling"),
+        Action::Create(new) => info!(replica = %new.replica, placement = %new.placement, "starting"),
+        Action::Start(placement, id) => info!(%placement, container = id.short(), "restarting"),
+        Action::Stop(placement, id, grace) => {
+            info!(%placement, container = id.short(), grace_ms = grace.as_millis(), "stopping");
+        }
+        Action::Remove(placement, id) => info!(%placement, container = id.short(), "removing"),
+        Action::Check(_) | Action::Inspect(..) => (),
+    }
+}
+
+pub(super) async fn perform<E: Engine>(
+    engine: &E,
+    id: ActionId,
+    action: &Action,
+    results: &mpsc::Sender<Told>,
+) -> Outcome {
+    match action {
+        Action::Check(key) => engine.image(&key.image).await.map(Success::Checked),
+        Action::Pull(key) => pull(engine, id, key, results).await,
+        Action::Create(new) => engine.create_and_start(new).await.map(Success::Created),
+        Action::Start(_, container) => engine.start(container).await.map(|()| Success::Done),
+        Action::Stop(_, container, grace) => engine.stop(container, *grace).await.map(|()| Success::Done),
+        Action::Remove(_, container) => engine.remove(container).await.map(|()| Success::Done),
+        Action::Inspect(_, container) => engine.inspect(container).await.map(Success::Inspected),
+    }
+}
+
+async fn pull<E: Engine>(engine: &E, id: ActionId, key: &ImageKey, results: &mpsc::Sender<Told>) -> Outcome {
+    let (progress, mut seen) = watch::channel(PullProgress::default());
+    let mut pull = std::pin::pin!(engine.pull(&key.image, key.platform, progress));
+    loop {
+        // The sleep may be cancelled, it holds nothing; the pull is only polled on.
+        tokio::select! {
+            outcome = &mut pull => return outcome.map(Success::Pulled),
+            () = tokio::time::sleep(PROGRESS_EVERY) => {
+                if seen.has_changed().unwrap_or(false) {
+                    let progress = *seen.borrow_and_update();
+                    let _ = results.try_send(Told::Core(Input::Pulling(id, progress)));
+                }
+            }
+        }
+    }
+}
