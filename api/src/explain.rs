@@ -28,6 +28,9 @@ pub struct ReplicaExplanation {
     pub device: Option<String>,
     /// Why, in one sentence.
     pub reason: String,
+    /// How its copy is, where that is worth saying: why it does not start, say, in its engine's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// What spoke for its device when it was chosen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub score: Vec<ScorePart>,

@@ -70,6 +70,10 @@ fn of_replica(names: &str, replica: &ReplicaExplanation, look: Look) -> Vec<Stri
     let mut lines = vec![format!("{}: {}", look.paint.text(Tone::Strong, names), look.paint.text(tone, &verdict))];
     let room = look.columns.map_or(usize::MAX, |columns| columns.saturating_sub(2));
     lines.extend(wrapped(&replica.reason, room).iter().map(|part| format!("  {}", look.paint.text(Tone::Plain, part))));
+    if let Some(detail) = &replica.detail {
+        let told = wrapped(&format!("now: {detail}"), room);
+        lines.extend(told.iter().map(|part| format!("  {}", look.paint.text(Tone::Warning, part))));
+    }
     let table = device_table(replica);
     if !table.is_empty() {
         lines.extend(look.table(&table.indented(2)));
@@ -85,7 +89,7 @@ const COLUMNS: &[(&str, &str, &str)] = &[
         "copies of the service in this device's group of the spread preferences; fewer wins before all else",
     ),
     ("copies", "COPIES THERE", "copies of the service already on the device; fewer wins, before all points"),
-    ("free", "ROOM", "points, 0 to 1000, for processor time and memory left once it runs there"),
+    ("free", "ROOM", "points for processor time and memory left once it runs there; more is better"),
     ("load", "LOAD", "points for measured load, from 0 down; the device with the largest sum of points wins"),
     ("trouble", "TROUBLE", "points for heat, a weak supply, a full disk or a loss a moment ago, from 0 down"),
     ("image", "IMAGE", "points for having the image already"),
@@ -169,6 +173,7 @@ mod tests {
             verdict: Verdict::Placed,
             device: Some("pi-1".into()),
             reason: "no copy of the service is there".into(),
+            detail: Some("the engine has no log driver `nope`".into()),
             score: score(&[("copies", 0), ("free", 812), ("load", -40)]),
             refusals: vec![refusal("pi-1", "is there already"), refusal("pi-3", "needs amd64, is arm64")],
             candidates: vec![
@@ -181,6 +186,7 @@ mod tests {
             verdict: Verdict::Pending,
             device: None,
             reason: "no device can take it".into(),
+            detail: None,
             score: Vec::new(),
             refusals: vec![refusal("pi-1", "has 64.0 MiB free, needs 1.0 GiB")],
             candidates: Vec::new(),
@@ -200,6 +206,7 @@ note: nothing moves: 3 of 4 devices are silent
 
 shop/web.1: placed on pi-1
   no copy of the service is there
+  now: the engine has no log driver `nope`
   DEVICE   COPIES THERE   ROOM   LOAD   IMAGE   WHY
   pi-1     0              812    -40            chosen
   pi-2     1              650           5       could take it
@@ -211,7 +218,7 @@ shop/web.2 to shop/web.4 (3): pending
   pi-1     no: has 64.0 MiB free, needs 1.0 GiB
 
 COPIES THERE: copies of the service already on the device; fewer wins, before all points
-ROOM: points, 0 to 1000, for processor time and memory left once it runs there
+ROOM: points for processor time and memory left once it runs there; more is better
 LOAD: points for measured load, from 0 down; the device with the largest sum of points wins
 IMAGE: points for having the image already";
         assert_eq!(lines(&explanation, Look::PLAIN).join("\n"), expected);

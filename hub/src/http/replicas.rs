@@ -127,7 +127,7 @@ pub async fn explain(State(api): State<Api>, InPath(path): InPath<(String, Strin
     let found = api
         .look(move |fleet, now| {
             let found = fleet.explain(&wanted.service, Some(wanted.number), now)?;
-            (!found.replicas.is_empty()).then(|| explanation(&found))
+            (!found.replicas.is_empty()).then(|| explanation(fleet, &found))
         })
         .await?;
     Ok(Json(found.ok_or_else(|| no_replica(&asked))?))

@@ -119,8 +119,9 @@ pub async fn explain(State(api): State<Api>, InPath(path): InPath<(String, Strin
     // One look each: every device is judged for each replica, and between two looks the control task hears its devices.
     for number in &numbers {
         let (asked, number) = (service.clone(), *number);
-        let found = api.look(move |fleet, now| fleet.explain(&asked, Some(number), now)).await?;
-        if let Some(one) = found.map(|found| explanation(&found)) {
+        let look =
+            move |fleet: &Fleet, now| fleet.explain(&asked, Some(number), now).map(|found| explanation(fleet, &found));
+        if let Some(one) = api.look(look).await? {
             whole.notes = one.notes;
             whole.replicas.extend(one.replicas);
         }

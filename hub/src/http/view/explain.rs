@@ -1,21 +1,22 @@
 //! Why a replica is where it is, as the API shows it.
 
 use outrigger_api as api;
-use outrigger_planner::{Explanation, ReplicaExplanation, Score, Verdict};
+use outrigger_planner::{Explanation, Fleet, ReplicaExplanation, Score, Verdict};
 
-use super::workload::reason;
+use super::workload::{first_detail, reason};
 
 /// An explanation as the API shows it.
 #[must_use]
-pub fn explanation(view: &Explanation) -> api::Explanation {
+pub fn explanation(fleet: &Fleet, view: &Explanation) -> api::Explanation {
+    let detail = |one: &ReplicaExplanation| fleet.replica(&one.replica).and_then(|seen| first_detail(&seen));
     api::Explanation {
         service: view.service.to_string(),
         notes: view.notes.clone(),
-        replicas: view.replicas.iter().map(replica).collect(),
+        replicas: view.replicas.iter().map(|one| replica(one, detail(one))).collect(),
     }
 }
 
-fn replica(view: &ReplicaExplanation) -> api::ReplicaExplanation {
+fn replica(view: &ReplicaExplanation, detail: Option<String>) -> api::ReplicaExplanation {
     let placed = view.placed.as_ref();
     let mut refusals = Vec::new();
     let mut candidates = Vec::new();
@@ -40,6 +41,7 @@ fn replica(view: &ReplicaExplanation) -> api::ReplicaExplanation {
             (None, Some((_, why))) => reason(why),
             (None, None) => "it has not been placed yet".to_owned(),
         },
+        detail,
         score: placed.map(|(_, why)| parts(&why.score)).unwrap_or_default(),
         refusals,
         candidates,
@@ -74,7 +76,7 @@ mod tests {
             waiting: Some(Waiting::NoDevice),
             devices: vec![("pi".parse().unwrap(), Verdict::Refused("memory: 64 MiB free, 1 GiB reserved".into()))],
         };
-        let shown = replica(&view);
+        let shown = replica(&view, None);
         assert_eq!((shown.verdict, shown.reason.as_str()), (api::Verdict::Pending, "no device can take it"));
         assert_eq!(shown.refusals[0].reason, "memory: 64 MiB free, 1 GiB reserved");
     }
@@ -89,7 +91,7 @@ mod tests {
             waiting: None,
             devices: vec![],
         };
-        let shown = replica(&view);
+        let shown = replica(&view, None);
         let points: Vec<_> = shown.score.iter().map(|part| (part.name.as_str(), part.points)).collect();
         let wanted = [("spread", -2), ("copies", -1), ("free", 900), ("load", -50), ("trouble", -10), ("image", 20)];
         assert_eq!(points, wanted);

@@ -152,6 +152,11 @@ fn copy_state(view: &CopyView<'_>) -> api::ReplicaState {
     }
 }
 
+/// How the copy that does the work is, where that is worth saying.
+pub(super) fn first_detail(view: &ReplicaView<'_>) -> Option<String> {
+    view.copies.first().and_then(copy_detail)
+}
+
 fn copy_detail(view: &CopyView<'_>) -> Option<String> {
     match view.liveness {
         Liveness::Lost => return Some(format!("{} is lost", view.device)),
