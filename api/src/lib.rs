@@ -17,10 +17,11 @@ mod problem;
 mod replica;
 mod service;
 mod stack;
+mod what_if;
 
 pub use device::{
-    Attached, Availability, Device, DeviceChange, DeviceList, DeviceState, DeviceWarning, EngineView, Forgotten, Load,
-    LossConfirmation, Reserved,
+    Attached, Availability, Device, DeviceChange, DeviceList, DeviceState, DeviceWarning, DevicesChange, EngineView,
+    Forgotten, Load, LossConfirmation, Reserved,
 };
 pub use event::{Event, EventList, EventQuery, Severity};
 pub use explain::{Candidate, Explanation, Refusal, ReplicaExplanation, ScorePart, Verdict};
@@ -34,3 +35,4 @@ pub use stack::{
     ApplyRequest, ApplyResponse, CheckResponse, PlannedReplica, Removed, ServiceChange, ServiceChangeKind, Stack,
     StackList, StackSummary,
 };
+pub use what_if::{IfLost, IfLostOutcome, WhatIfLost};

@@ -1,9 +1,9 @@
 //! What the hub can be asked: one function per route of its API.
 
 use outrigger_api::{
-    ApplyRequest, ApplyResponse, CheckResponse, Device, DeviceChange, DeviceList, EventList, EventQuery, Explanation,
-    Fleet, Forgotten, Health, LogsQuery, LossConfirmation, Removed, Replica, ReplicaList, ReplicaQuery, Restarted,
-    ScaleRequest, ScaleResponse, Service, ServiceList, Stack, StackList,
+    ApplyRequest, ApplyResponse, CheckResponse, Device, DeviceChange, DeviceList, DevicesChange, EventList, EventQuery,
+    Explanation, Fleet, Forgotten, Health, LogsQuery, LossConfirmation, Removed, Replica, ReplicaList, ReplicaQuery,
+    Restarted, ScaleRequest, ScaleResponse, Service, ServiceList, Stack, StackList, WhatIfLost,
 };
 use serde_json::json;
 
@@ -110,6 +110,14 @@ impl Client {
 
     pub(crate) fn change_device(&self, name: &str, change: &DeviceChange) -> Result<Device, Failure> {
         self.send(Send::Patch, &["v1", "devices", name], &(), change)
+    }
+
+    pub(crate) fn change_devices(&self, change: &DevicesChange) -> Result<DeviceList, Failure> {
+        self.send(Send::Patch, &["v1", "devices"], &(), change)
+    }
+
+    pub(crate) fn what_if_lost(&self, name: &str) -> Result<WhatIfLost, Failure> {
+        self.get(&["v1", "devices", name, "what-if-lost"], &())
     }
 
     pub(crate) fn remove_device(&self, name: &str) -> Result<Forgotten, Failure> {

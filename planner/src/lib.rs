@@ -40,6 +40,7 @@ mod slot;
 mod standing;
 mod table;
 mod view;
+mod what_if;
 mod wish;
 mod wishes;
 
@@ -54,4 +55,5 @@ pub use record::{DeviceRecord, Key, MetaRecord, PlacementRecord, Record, Service
 pub use save::Restored;
 pub use score::Score;
 pub use view::{CopyView, DeviceView, ReplicaView, RollState, RollView, ServiceView, StackView, Totals};
+pub use what_if::{Fate, IfLost, WhatIfLost};
 pub use wish::{Availability, MAX_REPLICAS, Refusal, Wish};

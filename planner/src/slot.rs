@@ -353,7 +353,7 @@ impl<'a> Planner<'a> {
     }
 
     /// While a roll is paused, what it has not reached yet keeps what it has, also on another device.
-    fn content_for(&self, service: &'a Service, slot: Option<&Slot>) -> (Revision, &'a Content) {
+    pub(crate) fn content_for(&self, service: &'a Service, slot: Option<&Slot>) -> (Revision, &'a Content) {
         let present = (service.revision, service.content.as_ref());
         if service.roll.paused.is_none() {
             return present;

@@ -125,7 +125,8 @@ fn is_lost(fleet: &Fleet, service: &Service, device: &Device, now: Moment) -> Lo
     }
 }
 
-fn lost(fleet: &Fleet, service: &Service, device: &Device, copy: &Placement, now: Moment) -> Stand {
+/// How a copy stands whose device is lost.
+pub(crate) fn lost(fleet: &Fleet, service: &Service, device: &Device, copy: &Placement, now: Moment) -> Stand {
     let name = || device.name.clone();
     let waits = |why| (Standing::Hopeful(Some(why)), None);
     if copy.is_completed() {

@@ -1,5 +1,7 @@
 //! What the operator wants, and why a wish may be refused.
 
+use std::collections::BTreeMap;
+
 use outrigger_protocol::{DeviceName, PlacementId, Platform, ServiceRef, StackName, StackSpec};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -43,6 +45,15 @@ pub enum Wish {
         /// What it is given.
         availability: Availability,
     },
+    /// Several things about several devices at once: all of it, or nothing.
+    Devices {
+        /// The devices.
+        devices: Vec<DeviceName>,
+        /// Labels; none takes one away.
+        labels: BTreeMap<String, Option<String>>,
+        /// What they are given; none: as before.
+        availability: Option<Availability>,
+    },
     /// The device is gone for good; its copies are replaced, and with a volume too.
     Forget(DeviceName),
     /// These devices are switched off or destroyed, whatever it looks like: safe mode, leases and grace do not wait
@@ -81,6 +92,9 @@ pub enum Refusal {
     /// No such device.
     #[error("there is no device `{0}`")]
     NoDevice(DeviceName),
+    /// No such devices, of several that were named.
+    #[error("there is no device {}; nothing was changed", listed(.0))]
+    NoDevices(Vec<DeviceName>),
     /// No such copy.
     #[error("there is no copy {0}")]
     NoCopy(PlacementId),
@@ -121,6 +135,11 @@ pub enum Refusal {
     /// A device that is still there cannot be forgotten.
     #[error("device `{0}` is connected; drain it and stop its agent first")]
     Connected(DeviceName),
+}
+
+fn listed(devices: &[DeviceName]) -> String {
+    let names: Vec<String> = devices.iter().map(|device| format!("`{device}`")).collect();
+    names.join(" or ")
 }
 
 /// Most copies of one service: a placement's number and a list of them must stay cheap.

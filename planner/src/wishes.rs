@@ -1,6 +1,6 @@
 //! Wishes: checked first, saved by the hub, then fulfilled. What is checked and what is fulfilled is computed once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_protocol::{
     DeviceName, Mode, Moment, Platform, Revision, ServiceName, ServiceRef, ServiceSpec, StackName, StackSpec,
@@ -19,7 +19,7 @@ use crate::wish::{Availability, MAX_REPLICAS, Refusal, Wish};
 struct Outcome {
     stack: Option<(StackName, Option<StackRecord>)>,
     services: Vec<(ServiceRef, ServiceRecord)>,
-    device: Option<(DeviceName, Option<DeviceRecord>)>,
+    devices: Vec<(DeviceName, Option<DeviceRecord>)>,
     image: Option<(String, Vec<Platform>)>,
     confirmed: Vec<DeviceIx>,
     notes: Vec<Note>,
@@ -39,7 +39,7 @@ impl Fleet {
         for (name, service) in outcome.services {
             records.push(Record { key: Key::Service(name), value: Some(Value::Service(Box::new(service))) });
         }
-        if let Some((name, device)) = outcome.device {
+        for (name, device) in outcome.devices {
             if device.is_none() {
                 let copies = self.devices.named(&name).into_iter().flat_map(|device| &device.placements);
                 records.extend(copies.map(|id| Record { key: Key::Placement(*id), value: None }));
@@ -72,7 +72,7 @@ impl Fleet {
                 self.tidy_service(six);
             }
         }
-        if let Some((name, record)) = outcome.device {
+        for (name, record) in outcome.devices {
             match record {
                 Some(record) => self.put_device(&name, record),
                 None => self.forget(&name),
@@ -95,8 +95,16 @@ impl Fleet {
             Wish::Scale { service, replicas } => self.scale(service, *replicas),
             Wish::Restart(service) => self.restart(service),
             Wish::Resume(service) => self.resume(service),
-            Wish::Label { device, key, value } => self.label(device, key, value.as_deref()),
-            Wish::Availability { device, availability } => self.availability(device, *availability),
+            Wish::Label { device, key, value } => {
+                self.change_devices(&[device], &BTreeMap::from([(key.clone(), value.clone())]), None)
+            }
+            Wish::Availability { device, availability } => {
+                self.change_devices(&[device], &BTreeMap::new(), Some(*availability))
+            }
+            Wish::Devices { devices, labels, availability } => {
+                let devices: BTreeSet<&DeviceName> = devices.iter().collect();
+                self.change_devices(&devices.into_iter().collect::<Vec<_>>(), labels, *availability)
+            }
             Wish::Forget(device) => self.check_forget(device),
             Wish::ConfirmLoss(devices) => self.confirm_loss(devices),
             Wish::ImagePlatforms { image, platforms } => {
@@ -214,36 +222,39 @@ impl Fleet {
         Ok(Outcome { services: vec![(name.clone(), record)], notes, ..Outcome::default() })
     }
 
-    fn device_record(&self, name: &DeviceName) -> Result<DeviceRecord, Refusal> {
-        self.devices.named(name).map(crate::device::Device::record).ok_or_else(|| Refusal::NoDevice(name.clone()))
-    }
-
-    fn label(&self, name: &DeviceName, key: &str, value: Option<&str>) -> Result<Outcome, Refusal> {
-        let mut record = self.device_record(name)?;
-        let text = match value {
-            Some(value) => {
-                record.labels.insert(key.to_owned(), value.to_owned());
-                format!("{name} has the label {key}={value}")
+    fn change_devices(
+        &self,
+        names: &[&DeviceName],
+        labels: &BTreeMap<String, Option<String>>,
+        availability: Option<Availability>,
+    ) -> Result<Outcome, Refusal> {
+        let mut outcome = Outcome::default();
+        let mut unknown = Vec::new();
+        for &name in names {
+            let Some(device) = self.devices.named(name) else {
+                unknown.push(name.clone());
+                continue;
+            };
+            let mut record = device.record();
+            let mut tell = |text| outcome.notes.push(Note::of_device(NoteKind::DeviceChanged, name, text));
+            for (key, value) in labels {
+                tell(relabel(&mut record, name, key, value.as_deref()));
             }
-            None => {
-                record.labels.remove(key);
-                format!("{name} has no label {key} any more")
+            if let Some(availability) = availability {
+                record.availability = availability;
+                tell(match availability {
+                    Availability::Active => format!("{name} is given work"),
+                    Availability::Cordon => format!("{name} keeps what it has and gets nothing new"),
+                    Availability::Drain => format!("{name} is drained"),
+                });
             }
-        };
-        let notes = vec![Note::of_device(NoteKind::DeviceChanged, name, text)];
-        Ok(Outcome { device: Some((name.clone(), Some(record))), notes, ..Outcome::default() })
-    }
-
-    fn availability(&self, name: &DeviceName, availability: Availability) -> Result<Outcome, Refusal> {
-        let mut record = self.device_record(name)?;
-        record.availability = availability;
-        let text = match availability {
-            Availability::Active => format!("{name} is given work"),
-            Availability::Cordon => format!("{name} keeps what it has and gets nothing new"),
-            Availability::Drain => format!("{name} is drained"),
-        };
-        let notes = vec![Note::of_device(NoteKind::DeviceChanged, name, text)];
-        Ok(Outcome { device: Some((name.clone(), Some(record))), notes, ..Outcome::default() })
+            outcome.devices.push((name.clone(), Some(record)));
+        }
+        match (unknown.as_slice(), names) {
+            ([], _) => Ok(outcome),
+            ([one], [_]) => Err(Refusal::NoDevice(one.clone())),
+            _ => Err(Refusal::NoDevices(unknown)),
+        }
     }
 
     fn check_forget(&self, name: &DeviceName) -> Result<Outcome, Refusal> {
@@ -260,7 +271,7 @@ impl Fleet {
             })
             .collect();
         let notes = vec![Note::of_device(NoteKind::DeviceForgotten, name, format!("{name} is forgotten"))];
-        Ok(Outcome { device: Some((name.clone(), None)), services, notes, ..Outcome::default() })
+        Ok(Outcome { devices: vec![(name.clone(), None)], services, notes, ..Outcome::default() })
     }
 
     fn confirm_loss(&self, names: &[DeviceName]) -> Result<Outcome, Refusal> {
@@ -283,6 +294,20 @@ impl Fleet {
         };
         let notes = confirmed.iter().filter_map(note).collect();
         Ok(Outcome { confirmed, notes, ..Outcome::default() })
+    }
+}
+
+/// Sets or takes a label, and says so.
+fn relabel(record: &mut DeviceRecord, name: &DeviceName, key: &str, value: Option<&str>) -> String {
+    match value {
+        Some(value) => {
+            record.labels.insert(key.to_owned(), value.to_owned());
+            format!("{name} has the label {key}={value}")
+        }
+        None => {
+            record.labels.remove(key);
+            format!("{name} has no label {key} any more")
+        }
     }
 }
 

@@ -77,6 +77,8 @@ pub enum DeviceCommand {
     Uncordon(DeviceNames),
     /// Move a device's work elsewhere, gently
     Drain(DeviceDrain),
+    /// Tell what would become of a device's replicas if it were lost; changes nothing
+    WhatIfLost(DeviceName),
     /// Say that devices are switched off or destroyed, so that their work is replaced at once
     Lost(DeviceNames),
     /// Forget a device that is gone

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use outrigger_api::{Availability, Device, DeviceChange, DeviceList, DeviceState, Forgotten};
+use outrigger_api::{Availability, Device, DeviceChange, DeviceList, DeviceState, DevicesChange, Forgotten};
 
-use super::words;
+use super::{what_if, words};
 use crate::args::{DeviceCommand, DeviceDrain, DeviceLabel, Format};
 use crate::clock::Deadline;
 use crate::output::Look;
@@ -43,6 +43,7 @@ pub(crate) fn run(client: &Client, command: &DeviceCommand, out: &mut Output) ->
         DeviceCommand::Cordon(args) => set_availability(client, &args.devices, Availability::Cordon, out)?,
         DeviceCommand::Uncordon(args) => set_availability(client, &args.devices, Availability::Active, out)?,
         DeviceCommand::Drain(args) => drain(client, args, out)?,
+        DeviceCommand::WhatIfLost(args) => what_if::tell(client, &args.device, out)?,
         DeviceCommand::Lost(args) => confirm_loss(client, &args.devices, out)?,
         DeviceCommand::Rm(args) => forget(client, &args.devices, out)?,
     }
@@ -63,9 +64,9 @@ fn label(client: &Client, args: &DeviceLabel, out: &mut Output) -> Result<(), Fa
 }
 
 fn set_availability(client: &Client, names: &[String], to: Availability, out: &mut Output) -> Result<(), Failure> {
-    for name in names {
-        let change = DeviceChange { availability: Some(to), labels: BTreeMap::new() };
-        let device = client.change_device(name, &change)?;
+    // One wish, so that none of them is given what leaves another.
+    let change = DevicesChange { devices: names.to_vec(), availability: Some(to), labels: BTreeMap::new() };
+    for device in client.change_devices(&change)?.devices {
         out.answer(
             &device,
             |device| vec![device.name.clone()],

@@ -12,6 +12,7 @@ mod services;
 mod stacks;
 mod top;
 mod version;
+mod what_if;
 mod why;
 pub(crate) mod words;
 

@@ -1,16 +1,19 @@
-//! Devices: list, show, label, cordon, drain, forget, history.
+//! Devices: list, show, label, cordon, drain, forget, history, what if.
+
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
 use outrigger_api::{
-    Availability, Device, DeviceChange, DeviceList, Forgotten, History, HistoryQuery, LossConfirmation, Problem,
+    Availability, Device, DeviceChange, DeviceList, DevicesChange, Forgotten, History, HistoryQuery, LossConfirmation,
+    Problem, WhatIfLost,
 };
 use outrigger_planner::{Refusal, Wish};
 use outrigger_protocol::DeviceName;
 
 use super::Api;
 use super::problem::{Answer, InPath, InQuery, JsonBody, Refused, malformed, name};
-use super::view::device;
+use super::view::{device, what_if_lost};
 use crate::clock;
 
 /// Characters of a label's key or value.
@@ -60,28 +63,48 @@ pub async fn change(
     JsonBody(change): JsonBody<DeviceChange>,
 ) -> Answer<Device> {
     let device: DeviceName = name(&asked)?;
-    check_labels(&change)?;
-    look_at(&api, device.clone()).await?;
-    for (key, value) in change.labels {
-        api.wish(Wish::Label { device: device.clone(), key, value }).await?;
-    }
-    if let Some(availability) = change.availability {
-        let availability = match availability {
-            Availability::Active => outrigger_planner::Availability::Active,
-            Availability::Cordon => outrigger_planner::Availability::Cordon,
-            Availability::Drain => outrigger_planner::Availability::Drain,
-        };
-        api.wish(Wish::Availability { device: device.clone(), availability }).await?;
-    }
+    check_labels(&change.labels)?;
+    let availability = change.availability.map(availability);
+    api.wish(Wish::Devices { devices: vec![device.clone()], labels: change.labels, availability }).await?;
     Ok(Json(look_at(&api, device).await?))
 }
 
+/// Changes several devices in the same way at once: all of them, or none. Drained together, none takes what leaves another.
+#[utoipa::path(
+    patch, path = "/v1/devices", tag = "devices",
+    request_body = DevicesChange,
+    responses(
+        (status = 200, description = "These devices as they are now", body = DeviceList),
+        (status = 400, description = "A label that cannot be", body = Problem),
+        (status = 404, description = "One of them is not known; nothing was changed", body = Problem),
+    )
+)]
+pub async fn change_several(State(api): State<Api>, JsonBody(change): JsonBody<DevicesChange>) -> Answer<DeviceList> {
+    let devices = change.devices.iter().map(|text| name(text)).collect::<Result<Vec<DeviceName>, _>>()?;
+    check_labels(&change.labels)?;
+    let availability = change.availability.map(availability);
+    api.wish(Wish::Devices { devices: devices.clone(), labels: change.labels, availability }).await?;
+    let changed = api.look(move |fleet, now| {
+        let views = devices.iter().filter_map(|name| fleet.device(name));
+        views.map(|view| device(&view, now)).collect()
+    });
+    Ok(Json(DeviceList { devices: changed.await? }))
+}
+
+fn availability(asked: Availability) -> outrigger_planner::Availability {
+    match asked {
+        Availability::Active => outrigger_planner::Availability::Active,
+        Availability::Cordon => outrigger_planner::Availability::Cordon,
+        Availability::Drain => outrigger_planner::Availability::Drain,
+    }
+}
+
 /// Labels stand in constraints (`node.labels.KEY == VALUE`), so they must be writable there.
-fn check_labels(change: &DeviceChange) -> Result<(), Refused> {
-    if change.labels.len() > MAX_LABELS {
+fn check_labels(labels: &BTreeMap<String, Option<String>>) -> Result<(), Refused> {
+    if labels.len() > MAX_LABELS {
         return Err(malformed(format!("more than {MAX_LABELS} labels at once")).into());
     }
-    for (key, value) in &change.labels {
+    for (key, value) in labels {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
         if key.is_empty() || key.len() > MAX_LABEL || !key.chars().all(is_plain) {
             let shown: String = key.chars().take(80).collect();
@@ -116,6 +139,21 @@ pub async fn forget(State(api): State<Api>, InPath(asked): InPath<String>) -> An
         .await?;
     api.wish(Wish::Forget(device.clone())).await?;
     Ok(Json(Forgotten { device: device.to_string(), replicas }))
+}
+
+/// What would become of a device's replicas if it were lost now: where each would go, and which would wait. Changes nothing.
+#[utoipa::path(
+    get, path = "/v1/devices/{device}/what-if-lost", tag = "devices",
+    params(("device" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "What would become of each", body = WhatIfLost),
+        (status = 404, description = "There is none", body = Problem),
+    )
+)]
+pub async fn if_lost(State(api): State<Api>, InPath(asked): InPath<String>) -> Answer<WhatIfLost> {
+    let asked: DeviceName = name(&asked)?;
+    let found = api.look(move |fleet, now| fleet.what_if_lost(&asked, now).ok_or(asked)).await?;
+    Ok(Json(what_if_lost(&found.map_err(Refusal::NoDevice)?)))
 }
 
 /// How loaded a device was. Kept in memory: it begins with the hub's start.

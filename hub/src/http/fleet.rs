@@ -61,9 +61,11 @@ impl From<HubError> for Refused {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let kind = match &refusal {
-            Refusal::NoStack(_) | Refusal::NoService(_) | Refusal::NoDevice(_) | Refusal::NoCopy(_) => {
-                ProblemKind::NotFound
-            }
+            Refusal::NoStack(_)
+            | Refusal::NoService(_)
+            | Refusal::NoDevice(_)
+            | Refusal::NoDevices(_)
+            | Refusal::NoCopy(_) => ProblemKind::NotFound,
             Refusal::Global(_) | Refusal::NotPaused(_) | Refusal::Connected(_) => ProblemKind::Conflict,
             Refusal::TooMany { .. } | Refusal::Twice { .. } | Refusal::Depends { .. } => ProblemKind::Malformed,
         };

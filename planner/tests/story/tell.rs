@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use outrigger_planner::{Availability, Heard, LabelRule, Policy, RollState, Verdict, Wish};
+use outrigger_planner::{Availability, Fate, Heard, IfLost, LabelRule, Policy, RollState, Verdict, Wish};
 use outrigger_protocol::{
     Bye, ByeReason, DeviceName, EngineState, Permille, ReplicaName, ServiceRef, ServiceSpec, SessionNumber, StackName,
     StackSpec, Throttling,
@@ -17,6 +17,7 @@ pub struct Teller {
     world: World,
     stacks: BTreeMap<StackName, Vec<ServiceSpec>>,
     marked: (usize, u32, u32),
+    foreseen: Vec<IfLost>,
 }
 
 /// Tells the whole story; stops with line and reason where it does not come true.
@@ -24,7 +25,7 @@ pub fn tell(name: &str, text: &str) {
     let mut policy = Policy::default();
     let settings = text.lines().filter_map(|line| line.trim().strip_prefix("policy "));
     settings.flat_map(words).for_each(|word| set(&mut policy, &word));
-    let mut teller = Teller { world: World::new(policy), stacks: BTreeMap::new(), marked: (0, 0, 0) };
+    let mut teller = Teller { world: World::new(policy), stacks: BTreeMap::new(), marked: (0, 0, 0), foreseen: vec![] };
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') || line.starts_with("policy ") {
@@ -104,6 +105,11 @@ impl Teller {
                 self.marked = (self.world.notes.len(), self.world.starts, self.world.stops);
                 Ok(())
             }
+            ["foresee", device, "lost"] => {
+                let told = self.world.fleet.what_if_lost(&name(device), self.world.now);
+                self.foreseen = told.ok_or("there is no such device")?.replicas;
+                Ok(())
+            }
             ["hub", rest @ ..] => self.hub(rest),
             _ => self.wish(told).unwrap_or_else(|| self.happen(told)),
         }
@@ -156,6 +162,11 @@ impl Teller {
                 Wish::Label { device: name(device), key: key.into(), value }
             }
             ["drain", device] => availability(device, Availability::Drain),
+            ["drain", devices @ ..] => Wish::Devices {
+                devices: devices.iter().map(|device| name(device)).collect(),
+                labels: BTreeMap::new(),
+                availability: Some(Availability::Drain),
+            },
             ["cordon", device] => availability(device, Availability::Cordon),
             ["activate", device] => availability(device, Availability::Active),
             ["forget", device] => Wish::Forget(name(device)),
@@ -290,6 +301,30 @@ impl Teller {
                 let good = world.fleet.service(&reference(service)).ok_or("there is no such service")?.running;
                 is(good.to_string() == *count, || format!("{good} are good"))
             }
+            ["foreseen", replica, text] => {
+                let found = self.foreseen.iter().find(|one| one.replica.to_string() == *replica);
+                let told = match &found.ok_or("it was not foreseen")?.fate {
+                    Fate::Done => "done".to_owned(),
+                    Fate::GoesOn(on) => format!("goes on on {on}"),
+                    Fate::Moves { to, after, .. } => format!("to {to} after {after:?}"),
+                    Fate::Waits { why, refusals } => format!("{why} {refusals:?}"),
+                };
+                is(told.contains(text), || told)
+            }
+            ["as", "foreseen"] => self.foreseen.iter().try_for_each(|one| {
+                let replica = one.replica.to_string();
+                match &one.fate {
+                    Fate::Moves { to, .. } | Fate::GoesOn(to) => {
+                        let on = world.running(&replica);
+                        is(on.contains(&to.to_string()), || format!("{replica} runs on {on:?}, not {to}"))
+                    }
+                    Fate::Waits { why, .. } => {
+                        let waiting = self.waiting(&replica);
+                        is(waiting == Some(why.to_string()), || format!("{replica} {waiting:?}, not {why}"))
+                    }
+                    Fate::Done => Ok(()),
+                }
+            }),
             ["no", "safe", "mode"] => is(world.fleet.safe_mode().is_none(), || "there is".into()),
             ["safe", "mode"] => is(world.fleet.safe_mode().is_some(), || "there is none".into()),
             ["starts", count] => {

@@ -92,6 +92,15 @@ impl Wanted {
             Wish::Availability { device, availability } => {
                 self.availability.insert(device.clone(), *availability);
             }
+            Wish::Devices { devices, labels, availability } => {
+                for device in devices {
+                    for (key, value) in labels {
+                        let (device, key, value) = (device.clone(), key.clone(), value.clone());
+                        self.grant(&Wish::Label { device, key, value });
+                    }
+                    self.availability.extend(availability.map(|availability| (device.clone(), availability)));
+                }
+            }
             Wish::Restart(_)
             | Wish::Resume(_)
             | Wish::Forget(_)
@@ -366,6 +375,7 @@ pub fn touches(wish: &Wish) -> String {
         Wish::Scale { service, .. } | Wish::Restart(service) | Wish::Resume(service) => service.stack.to_string(),
         Wish::Label { device, .. } | Wish::Availability { device, .. } | Wish::Forget(device) => device.to_string(),
         Wish::ConfirmLoss(_) => "loss".to_owned(),
+        Wish::Devices { .. } => "devices".to_owned(),
         Wish::ImagePlatforms { image, .. } => image.clone(),
     }
 }
