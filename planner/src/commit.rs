@@ -14,9 +14,10 @@ use crate::safe_mode::Safe;
 use crate::service::{Content, Placement, Service};
 use crate::slot::HOUR;
 use crate::table::{DeviceIx, ServiceIx};
+use crate::tell;
 
-/// Placements are told one by one up to this number in one commit, the rest in one sentence.
-const MOST_TOLD: usize = 200;
+/// Replicas that the event of a batch names.
+const MOST_NAMED: usize = 10;
 
 impl Fleet {
     /// Carries a plan out in memory: what it changes is then in [`Fleet::assignment`]. Save the records as one, then
@@ -43,7 +44,7 @@ impl Fleet {
             // There was leisure, and nothing to even out.
             self.uneven.clear();
         }
-        self.tell_placements(&plan.changes, &mut notes);
+        notes.extend(tell::replicas(&plan.changes));
         let (records, devices) = self.take_unsaved(plan.at);
         Committed { devices, records, notes }
     }
@@ -99,15 +100,9 @@ impl Fleet {
                 self.carry_place(*placement, replica, device, (*revision, *stage), reason, now);
             }
             Change::Run { placement, .. } => self.carry_run(*placement),
-            Change::Drop { placement, replica, device, why } => {
-                self.carry_drop(*placement, why, now);
-                let text = format!("{replica} is taken from {device}");
-                notes.push(
-                    Note::of_replica(NoteKind::ReplicaDropped, replica, text).on(device).because(why.to_string()),
-                );
-            }
+            Change::Drop { placement, why, .. } => self.carry_drop(*placement, why, now),
             Change::Stopped { placement, .. } => self.remove_copy(*placement),
-            Change::Pending { replica, why } => self.carry_pending(replica, why.as_ref(), notes),
+            Change::Pending { replica, why } => self.carry_pending(replica, why.as_ref()),
             Change::Roll { service, step } => self.carry_roll(service, step, now, notes),
             Change::Avoid { service, device, until } => {
                 let ix = self.devices.find(device);
@@ -123,8 +118,14 @@ impl Fleet {
     fn carry_liveness(&mut self, name: &DeviceName, liveness: Liveness, why: &str, now: Moment, notes: &mut Vec<Note>) {
         let Some(ix) = self.devices.find(name) else { return };
         self.set_liveness(ix, liveness, why.to_owned());
-        let kind = if liveness == Liveness::Lost { NoteKind::DeviceLost } else { NoteKind::DeviceSuspect };
-        notes.push(Note::of_device(kind, name, format!("{name} is {liveness}")).because(why));
+        let copies = self.devices.get(ix).map_or(0, |device| device.using.want.copies);
+        let (kind, with) = match (liveness, copies) {
+            (Liveness::Lost, 0) => (NoteKind::DeviceLost, String::new()),
+            (Liveness::Lost, 1) => (NoteKind::DeviceLost, " with 1 replica".to_owned()),
+            (Liveness::Lost, copies) => (NoteKind::DeviceLost, format!(" with {copies} replicas")),
+            _ => (NoteKind::DeviceSuspect, String::new()),
+        };
+        notes.push(Note::of_device(kind, name, format!("{name} is {liveness}{with}")).because(why));
         if let (Liveness::Lost, Some(safe)) = (liveness, &mut self.safe) {
             safe.silent.insert(ix);
         }
@@ -323,15 +324,10 @@ impl Fleet {
         self.unsaved.gone.push(Key::Service(name));
     }
 
-    fn carry_pending(&mut self, replica: &ReplicaName, why: Option<&Waiting>, notes: &mut Vec<Note>) {
+    fn carry_pending(&mut self, replica: &ReplicaName, why: Option<&Waiting>) {
         let Some(six) = self.services.find(&replica.service) else { return };
         self.set_waiting(six, replica.number, why.cloned());
         self.tidy_slot(six, replica.number);
-        if let Some(why) = why {
-            // Most reasons begin with "waits" themselves.
-            let text = format!("{replica} is pending");
-            notes.push(Note::of_replica(NoteKind::ReplicaPending, replica, text).because(why.to_string()));
-        }
     }
 
     fn carry_roll(&mut self, name: &ServiceRef, step: &RollStep, now: Moment, notes: &mut Vec<Note>) {
@@ -347,8 +343,11 @@ impl Fleet {
         match step {
             RollStep::Begin(numbers) => {
                 service.roll.batch.extend(numbers.iter().map(|number| (*number, now)));
-                let numbers: Vec<String> = numbers.iter().map(|number| format!("{name}.{number}")).collect();
-                tell(NoteKind::RollChanged, format!("changing {}", numbers.join(", ")), None);
+                let first = numbers.iter().take(MOST_NAMED).map(|number| format!("{name}.{number}"));
+                let first = first.collect::<Vec<_>>().join(", ");
+                let more = numbers.len().saturating_sub(MOST_NAMED);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                tell(NoteKind::RollChanged, format!("changing {first}{more}"), None);
             }
             RollStep::Settled(number) => {
                 service.roll.batch.remove(number);
@@ -371,27 +370,5 @@ impl Fleet {
             }
         }
         self.dirty.rolls.insert(six);
-    }
-
-    fn tell_placements(&self, changes: &[Change], notes: &mut Vec<Note>) {
-        let places = changes.iter().filter_map(|change| match change {
-            Change::Place { replica, device, stage: Stage::Run, reason, .. } => Some((replica, device, reason)),
-            _ => None,
-        });
-        let mut more = 0_u32;
-        for (told, (replica, device, reason)) in places.enumerate() {
-            if told >= MOST_TOLD {
-                more += 1;
-                continue;
-            }
-            let (kind, text) = match reason.cause {
-                Cause::Wanted => (NoteKind::ReplicaPlaced, format!("{replica} is placed on {device}")),
-                _ => (NoteKind::ReplicaMoved, format!("{replica} is started on {device}")),
-            };
-            notes.push(Note::of_replica(kind, replica, text).on(device).because(reason.cause.to_string()));
-        }
-        if more > 0 {
-            notes.push(Note::new(NoteKind::ReplicaPlaced, format!("{more} more replicas are placed")));
-        }
     }
 }

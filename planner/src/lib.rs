@@ -39,6 +39,7 @@ mod show;
 mod slot;
 mod standing;
 mod table;
+mod tell;
 mod view;
 mod what_if;
 mod wish;
