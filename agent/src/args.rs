@@ -56,6 +56,12 @@ pub struct Args {
 pub enum Command {
     /// Look for what would keep this device from its work, and say how to put it right
     Doctor,
+    /// Leave the fleet: end and remove the replicas here and forget whose they were, so that another hub can have the device
+    Leave {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Print the version
     Version,
 }

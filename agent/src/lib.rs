@@ -12,6 +12,7 @@ pub mod engine;
 mod guard;
 mod images;
 mod lease_file;
+pub mod leave;
 mod logs;
 pub mod mqtt;
 pub mod probe;

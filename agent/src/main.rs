@@ -1,6 +1,6 @@
 //! The program `outrigger-agent`.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,9 +10,12 @@ use outrigger_agent::args::{Args, Command};
 use outrigger_agent::clock::Clock;
 use outrigger_agent::config::{Config, EngineChoice};
 use outrigger_agent::doctor::{self, Subject, Verdict};
+use outrigger_agent::engine::Engine;
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
+use outrigger_agent::leave::Leaving;
 use outrigger_agent::probe::Root;
+use outrigger_agent::state::{StateDir, StateError};
 use outrigger_agent::{run, signals};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -43,6 +46,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         .context("cannot start the runtime")?;
     let result = match args.command {
         Some(Command::Doctor) => runtime.block_on(examine(config)),
+        Some(Command::Leave { yes }) => runtime.block_on(leave_fleet(config, yes)),
         Some(Command::Version) | None => {
             log_to_stderr();
             runtime.block_on(serve(config)).map(|()| ExitCode::SUCCESS)
@@ -70,6 +74,50 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Exit code 0 if the device belongs to no fleet now, 1 if it was not to be.
+async fn leave_fleet(config: Config, is_sure: bool) -> anyhow::Result<ExitCode> {
+    let state = match StateDir::open(&config.state_dir) {
+        Err(StateError::InUse { .. }) => {
+            anyhow::bail!("the agent runs; stop it first: `systemctl stop outrigger-agent`");
+        }
+        opened => opened?,
+    };
+    match config.engine.clone() {
+        EngineChoice::Docker(socket) => leave_with(&state, &docker(&config, socket, Flavour::Docker), is_sure).await,
+        EngineChoice::Podman(socket) => leave_with(&state, &docker(&config, socket, Flavour::Podman), is_sure).await,
+        EngineChoice::Memory => leave_with(&state, &MemoryEngine::new(Behaviour::default()), is_sure).await,
+    }
+}
+
+async fn leave_with<E: Engine>(state: &StateDir, engine: &E, is_sure: bool) -> anyhow::Result<ExitCode> {
+    let leaving = Leaving::look(state, engine).await?;
+    if leaving.is_nothing() {
+        println!("this device belongs to no fleet");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let fleet = leaving.fleet.map_or_else(|| "an unknown fleet".to_owned(), |fleet| format!("fleet {fleet}"));
+    println!("this device belongs to {fleet}; leaving it stops and removes {} containers:", leaving.containers.len());
+    for container in &leaving.containers {
+        println!("  {}", container.replica);
+    }
+    if !is_sure && !is_confirmed()? {
+        println!("nothing has been changed");
+        return Ok(ExitCode::FAILURE);
+    }
+    leaving.leave(state, engine).await?;
+    println!("left; with the next start of the agent the device joins the fleet of the hub that it finds");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_confirmed() -> anyhow::Result<bool> {
+    anyhow::ensure!(std::io::stdin().is_terminal(), "nobody is there to be asked; --yes says that it is meant");
+    print!("leave? [y/N] ");
+    std::io::stdout().flush().context("cannot ask")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Exit code 0 if this device is ready, 1 if something is wrong.

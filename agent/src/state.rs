@@ -110,6 +110,20 @@ impl StateDir {
         Held::Unreadable
     }
 
+    /// Forgets the assignment, and with it the fleet. Returns when it would not come back after a power cut.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn forget(&self) -> Result<(), StateError> {
+        let path = self.path.join(ASSIGNMENT);
+        let removed = match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        let synced = removed.and_then(|()| File::open(&self.path)?.sync_all());
+        synced.map_err(|source| StateError::Write { path, source })
+    }
+
     /// The number that tells this installation from another one that claims the same name; made where there is none.
     ///
     /// # Errors

@@ -34,6 +34,8 @@ pub enum Action {
     Stop(PlacementId, ContainerId, Duration),
     /// Remove a container.
     Remove(PlacementId, ContainerId),
+    /// Look at all containers: a call has not been answered, and may have taken effect all the same.
+    List,
     /// Look at a container of which no word has come.
     Inspect(PlacementId, ContainerId),
 }
@@ -52,6 +54,8 @@ pub enum Success {
     Created(ContainerId),
     /// Of [`Action::Start`], [`Action::Stop`] and [`Action::Remove`].
     Done,
+    /// Of [`Action::List`].
+    Listed(Vec<Container>),
     /// Of [`Action::Inspect`]: the container, where it is there.
     Inspected(Option<Container>),
 }
@@ -61,7 +65,7 @@ impl Action {
     #[must_use]
     pub fn placement(&self) -> Option<PlacementId> {
         match self {
-            Self::Check(_) | Self::Pull(_) => None,
+            Self::Check(_) | Self::Pull(_) | Self::List => None,
             Self::Create(new) => Some(new.placement),
             Self::Start(placement, _)
             | Self::Stop(placement, ..)

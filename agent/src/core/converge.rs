@@ -72,6 +72,7 @@ pub fn converge(wanted: &Wanted, observed: &Observed, bounds: &Bounds, now: Mome
     if bounds.authority != Authority::Nobody {
         pass.clear_unwanted();
         pass.look_at_unseen();
+        pass.look_at_all();
         pass.end_unhealthy();
         if bounds.authority == Authority::Assignment {
             pass.fetch_images();
@@ -254,8 +255,11 @@ impl<'a> Pass<'a> {
             if one.goal != Goal::Run || self.busy.contains(&placement) || !self.is_due(placement) {
                 continue;
             }
-            let is_over = self.track(placement).is_some_and(|track| track.over.is_some() || track.unseen.is_some());
-            if is_over || !is_leased(one, self.bounds, self.now) {
+            let waits = |track: &Track| {
+                let is_in_doubt = track.in_doubt.is_some_and(|doubt| !doubt.is_listed);
+                track.over.is_some() || track.unseen.is_some() || is_in_doubt
+            };
+            if self.track(placement).is_some_and(waits) || !is_leased(one, self.bounds, self.now) {
                 continue;
             }
             if let Some(action) = self.start_of(placement, one) {
@@ -332,7 +336,7 @@ impl<'a> Pass<'a> {
     fn has_unknown(&self) -> bool {
         self.observed.tracks.iter().any(|(placement, track)| {
             let is_unknown = track.unseen.as_ref().is_some_and(|(_, id)| !self.observed.containers.contains_key(id));
-            is_unknown && !self.wanted.runs(*placement)
+            (is_unknown || track.in_doubt.is_some()) && !self.wanted.runs(*placement)
         })
     }
 
@@ -363,6 +367,14 @@ impl<'a> Pass<'a> {
                 let stop = self.stop_of(container);
                 self.act(stop);
             }
+        }
+    }
+
+    /// Looks at all containers where a call was not answered in time.
+    fn look_at_all(&mut self) {
+        let is_due = self.observed.relist_at.is_some_and(|at| at <= self.now);
+        if is_due && !self.observed.under_way.values().any(|action| matches!(action, Action::List)) {
+            self.act(Action::List);
         }
     }
 

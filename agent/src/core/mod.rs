@@ -4,6 +4,7 @@
 //! and partitions from a seed. `step` is deterministic: the same inputs give the same effects.
 
 mod action;
+mod ask;
 mod converge;
 mod fleet;
 mod heartbeat;
@@ -19,11 +20,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Answer, AnswerBody, Ask, Assignment, Bye, Channel, DownMessage, Epoch, Facts, FleetId, Hello, Lease, LogsRequest,
-    Moment, PlacementId, RequestId, SessionNumber, Stamp, UpMessage,
+    Assignment, Bye, Channel, DownMessage, Epoch, Facts, FleetId, Hello, Lease, Moment, PlacementId, RequestId,
+    SessionNumber, Stamp, UpMessage,
 };
 
 pub use action::{Action, ActionId, ImageKey, Outcome, Success};
+pub use ask::MAX_REQUESTS;
 pub use converge::{Authority, Bounds, MAX_CHECKS, MAX_PULLS, MAX_STARTS, MAX_STOPS, converge};
 pub use lease::Term;
 pub use message::{Effect, Held, Input, Remark, Settings};
@@ -37,8 +39,6 @@ use heartbeat::Heartbeat;
 use lease::LeaseKeeper;
 use status::{Sources, Teller};
 
-/// Questions answered at a time; each holds a connection to the engine and a window of chunks.
-pub const MAX_REQUESTS: usize = 16;
 /// Remarks kept for whoever takes them; further ones are lost.
 const MAX_REMARKS: usize = 64;
 /// Time that the hub is given to say something newer than what was on the disk. A hub that answers needs a tenth of it;
@@ -176,7 +176,8 @@ impl Core {
         });
         let images = self.observed.images.values().map(|image| image.retry_at);
         let lease = hold::lease_due(&self.wanted, &self.observed, &self.bounds, now);
-        let others = [self.bounds.starts_from, lease];
+        let relist = self.observed.relist_at.unwrap_or(Moment::NEVER);
+        let others = [self.bounds.starts_from, lease, relist];
         let next = tracks.chain(images).chain(others).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
         let save = self.unsaved.as_ref().map_or(Moment::NEVER, |unsaved| unsaved.retry_at);
         next.min(self.heartbeat.due_at()).min(self.tell_at).min(save)
@@ -419,49 +420,16 @@ impl Core {
         }
     }
 
-    fn asked(&mut self, ask: Ask, now: Moment, effects: &mut Vec<Effect>) {
-        match ask {
-            Ask::Hello => self.hello(now, effects),
-            Ask::Logs(request, logs) => effects.push(self.start_logs(request, logs)),
-            Ask::Taken(request, sequence) => {
-                if self.requests.contains(&request) {
-                    effects.push(Effect::Taken(request, sequence));
-                }
-            }
-            Ask::Cancel(request) => {
-                if self.requests.remove(&request) {
-                    effects.push(Effect::Cancel(request));
-                }
-            }
-        }
-    }
-
-    fn start_logs(&mut self, request: RequestId, logs: LogsRequest) -> Effect {
-        let refuse = |why: &str| {
-            let body = AnswerBody::Error(why.to_owned());
-            Effect::Publish(UpMessage::Answer(Answer { request, sequence: 0, body }))
-        };
-        if self.requests.contains(&request) {
-            return refuse("a question of that number is being answered");
-        }
-        if self.requests.len() >= MAX_REQUESTS {
-            return refuse("the device answers too many questions at once; try again later");
-        }
-        let Some(container) = self.observed.by_placement().get(&logs.placement).map(|container| container.id.clone())
-        else {
-            return refuse("the device has no container of that replica");
-        };
-        self.requests.insert(request);
-        Effect::Logs(request, logs.placement, container, logs)
-    }
-
     fn act(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let images = self.wanted.images();
         let is_unwanted = |action: &Action| match action {
             Action::Pull(image) | Action::Check(image) => !images.contains(image),
-            Action::Create(_) | Action::Start(..) | Action::Stop(..) | Action::Remove(..) | Action::Inspect(..) => {
-                false
-            }
+            Action::Create(_)
+            | Action::Start(..)
+            | Action::Stop(..)
+            | Action::Remove(..)
+            | Action::List
+            | Action::Inspect(..) => false,
         };
         let unwanted: Vec<ActionId> =
             self.observed.under_way.iter().filter(|(_, action)| is_unwanted(action)).map(|(id, _)| *id).collect();

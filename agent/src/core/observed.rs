@@ -7,7 +7,7 @@ use std::time::Duration;
 use outrigger_protocol::{ExitCause, Moment, PlacementId, ReplicaName, RestartPolicy};
 
 use super::action::{Action, ActionId, ImageKey, Outcome, Success};
-use super::track::{Track, pause};
+use super::track::{Doubt, Track, pause};
 use super::wanted::Wanted;
 use crate::engine::{Container, ContainerId, ContainerState, EngineError, EngineEvent, Health, PullProgress};
 
@@ -15,6 +15,11 @@ use crate::engine::{Container, ContainerId, ContainerState, EngineError, EngineE
 const FIRST_PULL_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after a call that the engine did not answer: what it says next decides.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
+/// A start that was not answered in time may still take effect for so long. Until then the hub is told that it runs in a
+/// moment: it must not start an exclusive copy elsewhere.
+pub const DOUBT_FOR: Duration = Duration::from_secs(60);
+/// Pause between two looks at all containers while there is doubt.
+const RELIST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The engine as far as the core knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,9 +38,13 @@ pub struct Observed {
     pub under_way: BTreeMap<ActionId, Action>,
     /// The engine's disk is full; its words.
     pub full: Option<String>,
+    /// When all containers are to be looked at again; none: the engine tells by itself.
+    pub relist_at: Option<Moment>,
     changed: BTreeMap<ContainerId, u64>,
     issued: BTreeMap<ActionId, u64>,
     serial: u64,
+    /// When something was removed last.
+    gone_at: u64,
 }
 
 /// Whether the engine answers.
@@ -103,14 +112,24 @@ impl Observed {
         let under_way = self.under_way.values().filter_map(|action| match action {
             Action::Create(new) => Some((new.placement, &new.replica)),
             Action::Start(placement, id) => Some((*placement, &self.containers.get(id)?.replica)),
-            Action::Check(_) | Action::Pull(_) | Action::Stop(..) | Action::Remove(..) | Action::Inspect(..) => None,
+            Action::Check(_)
+            | Action::Pull(_)
+            | Action::Stop(..)
+            | Action::Remove(..)
+            | Action::List
+            | Action::Inspect(..) => None,
         });
+        let doubtful =
+            self.tracks.iter().filter(|(_, track)| track.in_doubt.is_some()).filter_map(|(placement, track)| {
+                let container = self.containers.values().find(|container| container.placement == *placement);
+                Some((*placement, container.map(|container| &container.replica).or(track.replica.as_ref())?))
+            });
         let unseen = self.tracks.iter().filter_map(|(placement, track)| {
             let (_, id) = track.unseen.as_ref().filter(|_| track.up_since.is_some())?;
             let container = self.containers.get(id).map(|container| &container.replica);
             Some((*placement, container.or(track.replica.as_ref())?))
         });
-        under_way.chain(unseen)
+        under_way.chain(unseen).chain(doubtful)
     }
 
     /// An action begins.
@@ -125,7 +144,7 @@ impl Observed {
                 Action::Create(_) if track.last_exit.is_some() => track.begin(),
                 Action::Stop(..) => track.stop(wanted.runs(placement)),
                 Action::Inspect(_, id) => track.unseen = Some((now, id.clone())),
-                Action::Create(_) | Action::Check(_) | Action::Pull(_) | Action::Remove(..) => (),
+                Action::Create(_) | Action::Check(_) | Action::Pull(_) | Action::Remove(..) | Action::List => (),
             }
         }
         if let Action::Pull(image) = &action {
@@ -152,7 +171,10 @@ impl Observed {
         }
         let kept: BTreeSet<PlacementId> = self.containers.values().map(|container| container.placement).collect();
         self.tracks.retain(|placement, track| {
-            wanted.replicas.contains_key(placement) || kept.contains(placement) || track.unseen.is_some()
+            wanted.replicas.contains_key(placement)
+                || kept.contains(placement)
+                || track.unseen.is_some()
+                || track.in_doubt.is_some()
         });
         for (placement, one) in &wanted.replicas {
             if let Some(track) = self.tracks.get_mut(placement) {
@@ -183,6 +205,40 @@ impl Observed {
         }
         self.engine = Link::Up;
         self.has_listed = true;
+        self.end_doubts(wanted, now);
+    }
+
+    /// All containers as they were at some moment since `issued`. What the engine has said since is newer.
+    fn relisted(&mut self, containers: Vec<Container>, issued: u64, wanted: &Wanted, now: Moment, unix_s: i64) {
+        if self.gone_at > issued {
+            // One of these may be gone by now, and nobody would say so again.
+            self.relist_at = Some(now);
+            return;
+        }
+        let changed = std::mem::take(&mut self.changed);
+        let is_newer = |id: &ContainerId| changed.get(id).is_some_and(|at| *at > issued);
+        let newer: Vec<Container> = self.containers.values().filter(|one| is_newer(&one.id)).cloned().collect();
+        let older = containers.into_iter().filter(|one| !is_newer(&one.id));
+        let all: Vec<Container> = older.chain(newer).collect();
+        self.changed = changed;
+        self.serial += 1;
+        self.listed(all, wanted, now, unix_s);
+    }
+
+    /// All containers have been looked at: what was in doubt is so no longer after a while.
+    fn end_doubts(&mut self, wanted: &Wanted, now: Moment) {
+        let kept: BTreeSet<PlacementId> = self.containers.values().map(|container| container.placement).collect();
+        self.relist_at = None;
+        self.tracks.retain(|placement, track| {
+            let Some(doubt) = &mut track.in_doubt else { return true };
+            doubt.is_listed = true;
+            if now < doubt.since + DOUBT_FOR {
+                self.relist_at = Some(now + RELIST_PAUSE);
+                return true;
+            }
+            track.in_doubt = None;
+            wanted.replicas.contains_key(placement) || kept.contains(placement) || track.unseen.is_some()
+        });
     }
 
     fn see(&mut self, container: Container, wanted: &Wanted, now: Moment, unix_s: i64) {
@@ -222,6 +278,7 @@ impl Observed {
 
     fn gone(&mut self, id: &ContainerId, wanted: &Wanted, now: Moment) {
         self.changed.remove(id);
+        self.gone_at = self.serial;
         let Some(container) = self.containers.remove(id) else { return };
         let placement = container.placement;
         if !wanted.replicas.contains_key(&placement) {
@@ -276,7 +333,10 @@ impl Observed {
                     self.tracks.entry(placement).or_default().unseen = Some((now, container));
                 }
             }
-            (Action::Create(_) | Action::Inspect(..), Ok(_)) => (),
+            (Action::List, Ok(Success::Listed(containers))) => {
+                self.relisted(containers, issued, wanted, now, unix_s);
+            }
+            (Action::Create(_) | Action::Inspect(..) | Action::List, Ok(_)) => (),
             (action, Err(error)) => self.failed(&action, error, wanted, now),
         }
     }
@@ -305,6 +365,9 @@ impl Observed {
     }
 
     fn failed(&mut self, action: &Action, error: EngineError, wanted: &Wanted, now: Moment) {
+        if matches!(action, Action::List) {
+            self.relist_at = Some(now + ENGINE_PAUSE);
+        }
         let Some(placement) = action.placement() else { return };
         let policy = policy_of(wanted, placement);
         let image = wanted.replicas.get(&placement).map(super::wanted::WantedReplica::image);
@@ -313,7 +376,14 @@ impl Observed {
         *pause = now + ENGINE_PAUSE;
         match (action, error) {
             // The engine itself is the trouble: it says more about that by itself, and nobody has failed.
-            (_, EngineError::Unreachable { .. } | EngineError::TimedOut { .. }) => (),
+            (_, EngineError::Unreachable { .. }) => (),
+            // Whatever it was asked, it may do it all the same, and its word of that may be lost.
+            (action, EngineError::TimedOut { .. }) => {
+                if action.is_start() {
+                    track.in_doubt = Some(Doubt { since: now, is_listed: false });
+                }
+                self.relist_at = Some(now);
+            }
             (Action::Create(_), EngineError::ImageNotFound { .. }) => {
                 track.retry_at = now;
                 if let Some(image) = image {
@@ -338,7 +408,7 @@ impl Observed {
                 self.gone(&container, wanted, now);
             }
             (Action::Stop(..), _) => track.is_stopped_by_us = false,
-            (Action::Remove(..) | Action::Inspect(..) | Action::Check(_) | Action::Pull(_), _) => (),
+            (Action::Remove(..) | Action::Inspect(..) | Action::Check(_) | Action::Pull(_) | Action::List, _) => (),
         }
     }
 
@@ -350,7 +420,7 @@ impl Observed {
                 self.full = None;
                 *track = ImageTrack { presence: Presence::Present(digest), ..ImageTrack::default() };
             }
-            Ok(Success::Created(_) | Success::Done | Success::Inspected(_)) => (),
+            Ok(Success::Created(_) | Success::Done | Success::Listed(_) | Success::Inspected(_)) => (),
             Err(error) => {
                 self.full = matches!(error, EngineError::NoSpace { .. }).then(|| error.to_string());
                 // It may be there when it is tried again: imported by hand, say.

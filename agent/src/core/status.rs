@@ -273,7 +273,7 @@ fn phase_of_absent(
         Some(Over::GivenUp) => return Phase::Failed { reason: reason() },
         None => (),
     }
-    if action.is_some_and(Action::is_start) || track.unseen.is_some() {
+    if action.is_some_and(Action::is_start) || track.unseen.is_some() || track.in_doubt.is_some() {
         return Phase::Starting;
     }
     if !is_leased(one, sources.bounds, now) && matches!(one.loss, LossPolicy::Exclusive { .. }) {

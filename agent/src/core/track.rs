@@ -50,6 +50,17 @@ pub struct Track {
     pub replica: Option<ReplicaName>,
     /// A container of which the engine's own word is missing: when we started or stopped it, and which.
     pub unseen: Option<(Moment, ContainerId)>,
+    /// Since when the engine owes an answer to a start: it has not answered in time, and may still do it.
+    pub in_doubt: Option<Doubt>,
+}
+
+/// A start that the engine has not answered in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// When we gave up waiting.
+    pub since: Moment,
+    /// Whether all containers have been looked at since.
+    pub is_listed: bool,
 }
 
 /// Why a copy is not started again.
@@ -92,6 +103,7 @@ impl Track {
     pub fn runs(&mut self, since: Moment) {
         self.up_since.get_or_insert(since);
         self.unseen = None;
+        self.in_doubt = None;
         self.over = None;
         self.must_recreate = false;
     }

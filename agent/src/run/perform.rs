@@ -34,6 +34,7 @@ pub(super) fn announce(action: &Action) {
             info!(%placement, container = id.short(), grace_ms = grace.as_millis(), "stopping");
         }
         Action::Remove(placement, id) => info!(%placement, container = id.short(), "removing"),
+        Action::List => info!("a call was not answered in time: looking at all containers"),
         Action::Check(_) | Action::Inspect(..) => (),
     }
 }
@@ -51,6 +52,7 @@ pub(super) async fn perform<E: Engine>(
         Action::Start(_, container) => engine.start(container).await.map(|()| Success::Done),
         Action::Stop(_, container, grace) => engine.stop(container, *grace).await.map(|()| Success::Done),
         Action::Remove(_, container) => engine.remove(container).await.map(|()| Success::Done),
+        Action::List => engine.list().await.map(Success::Listed),
         Action::Inspect(_, container) => engine.inspect(container).await.map(Success::Inspected),
     }
 }

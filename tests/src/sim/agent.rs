@@ -4,9 +4,8 @@ use outrigger_agent::core::{Action, ActionId, Core, Effect, Input, Outcome, Sett
 use outrigger_agent::engine::{EngineError, EngineEvent};
 use outrigger_protocol::{ByeReason, Load, Moment, Permille};
 
-use super::device::{Agent, Device, HEARTBEAT};
+use super::device::{Agent, HEARTBEAT};
 use super::engine::{Op, Out};
-use super::hub::STRANGER;
 use super::queue::Time;
 use super::show;
 use super::world::{Event, World};
@@ -78,22 +77,6 @@ impl World {
         self.end_agent(device);
         let life = self.devices[device].life;
         self.after(back_after, Event::AgentStarts(device, life));
-    }
-
-    /// A device that follows a stranger forgets it, as `outrigger-agent leave` does.
-    pub fn leave_stranger(&mut self, device: usize) {
-        let follows = |one: &Device| {
-            let held = one.agent.as_ref().and_then(|agent| agent.core.fleet());
-            held == Some(STRANGER) || one.file.durable().is_some_and(|file| file.fleet == STRANGER)
-        };
-        if !follows(&self.devices[device]) {
-            return;
-        }
-        self.line(|| format!("d{device} leaves the stranger's fleet"));
-        self.kill_agent(device, 1_000);
-        let one = &mut self.devices[device];
-        one.file.remove();
-        (one.duty.newest, one.duty.earlier) = (None, None);
     }
 
     /// The agent is told to end, and the supervisor starts it again after so long.

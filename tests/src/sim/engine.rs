@@ -141,7 +141,9 @@ impl Engine {
         let (low, high) = match &action {
             Action::Pull(_) => self.manners.pull,
             Action::Create(_) | Action::Start(..) => self.manners.start,
-            Action::Check(_) | Action::Stop(..) | Action::Remove(..) | Action::Inspect(..) => self.manners.answer,
+            Action::Check(_) | Action::Stop(..) | Action::Remove(..) | Action::List | Action::Inspect(..) => {
+                self.manners.answer
+            }
         };
         let half = self.rng.range(low, high) / 2;
         Out::Later(half, Op::Act(id, action))
@@ -247,6 +249,10 @@ impl Engine {
                 let mut outs = self.remove(&container);
                 outs.extend(self.done(id, Ok(Success::Done)));
                 outs
+            }
+            Action::List => {
+                let all = self.entries.values().map(|entry| entry.container.clone()).collect();
+                self.done(id, Ok(Success::Listed(all)))
             }
             Action::Inspect(_, container) => {
                 let seen = self.entries.get(&container).map(|entry| entry.container.clone());

@@ -7,6 +7,7 @@ use outrigger_planner::{Key, Policy, Stage, Value, Wish};
 use outrigger_protocol::{Channel, DeviceName, DownMessage, Epoch, FleetId, Moment, decode_up, encode_down};
 
 use super::disk::Store;
+use super::lost::LostStore;
 use super::net::key;
 use super::queue::Time;
 use super::show;
@@ -18,17 +19,7 @@ const MISSES_AFTER: (Time, Time) = (2_000, 3_000);
 const BATCH: usize = 256;
 
 /// The fleet.
-const FLEET: FleetId = FleetId(0xf1ee7);
-/// The fleet of a hub that has lost its store.
-pub const STRANGER: FleetId = FleetId(0x5742);
-
-/// A store that is lost for a while, and the epoch that it had.
-#[derive(Debug)]
-pub struct LostStore {
-    records: BTreeMap<Key, Value>,
-    epoch: Epoch,
-}
-
+pub const FLEET: FleetId = FleetId(0xf1ee7);
 /// The hub.
 #[derive(Debug)]
 pub struct Hub {
@@ -206,30 +197,6 @@ impl World {
             self.broker_dies(false, !is_machine);
         }
         self.check.hub_ended(self.now);
-    }
-
-    /// The hub's store is lost, and somebody starts the hub without one.
-    pub fn lose_store(&mut self) {
-        self.hub_dies(false);
-        self.sometimes.count("a hub was started without its store");
-        let lost = LostStore { records: self.hub.store.durable().clone(), epoch: self.hub.epoch };
-        self.hub.lost = Some(lost);
-        self.hub.store.replace(BTreeMap::new());
-        (self.hub.fleet, self.hub.epoch) = (STRANGER, Epoch(1));
-        self.after(500, Event::HubStarts);
-    }
-
-    /// It is found again: it is restored, which raises the epoch. Devices that nothing bound have followed the stranger;
-    /// their owners have them leave it.
-    pub fn find_store(&mut self) {
-        let Some(LostStore { records, epoch }) = self.hub.lost.take() else { return };
-        self.hub_dies(false);
-        self.hub.store.replace(records);
-        (self.hub.fleet, self.hub.epoch) = (FLEET, Epoch(epoch.0 + 1));
-        for device in 0..self.devices.len() {
-            self.leave_stranger(device);
-        }
-        self.after(500, Event::HubStarts);
     }
 
     /// A message of a device leaves the broker for the hub.

@@ -14,6 +14,7 @@ mod disk;
 mod engine;
 mod faults;
 mod hub;
+mod lost;
 mod naive;
 mod net;
 mod profile;

@@ -54,6 +54,7 @@ pub fn action(action: &Action) -> String {
         Action::Start(placement, id) => format!("start {placement} in {}", id.short()),
         Action::Stop(placement, id, grace) => format!("stop {placement} in {}, grace {grace:?}", id.short()),
         Action::Remove(placement, id) => format!("remove {placement} in {}", id.short()),
+        Action::List => "list".to_owned(),
         Action::Inspect(placement, id) => format!("inspect {placement} in {}", id.short()),
     }
 }

@@ -32,6 +32,8 @@ pub struct ModelEngine {
     pub most_pulls: usize,
     pub ended: BTreeMap<u64, Moment>,
     pub fails: Option<EngineError>,
+    /// The next create takes effect so long after its answer.
+    pub late: Option<Duration>,
     pub events: Vec<EngineEvent>,
     pub made: u64,
     pub now: Moment,

@@ -14,7 +14,7 @@ mod engine;
 pub use engine::ModelEngine;
 
 use super::{Action, ActionId, Core, Effect, Held, Input, Outcome, Settings, Success};
-use crate::engine::{ContainerId, ContainerState, EngineError, EngineEvent};
+use crate::engine::{ContainerId, ContainerState, EngineError, EngineEvent, NewContainer};
 
 /// One copy of an assignment.
 pub type Copy = ((PlacementId, ReplicaName), ContainerSpec, LossPolicy);
@@ -58,6 +58,8 @@ pub fn assignment_of(epoch: u32, generation: u64, copies: &[Copy], goal: Goal) -
 /// What happens at some moment.
 enum Due {
     Done(ActionId, Outcome),
+    /// A create takes effect after nobody waits for it any more.
+    Late(NewContainer),
     /// The process of this start of the container ends.
     End(ContainerId, u64, i64),
     /// After the end of its container.
@@ -340,6 +342,10 @@ impl Device {
             }
             Action::Create(_) | Action::Start(..) => {
                 let outcome = self.engine.fails.take().map_or(Ok(Success::Done), Err);
+                if let (Action::Create(new), Some(late)) = (&self.under_way[&id], self.engine.late.take()) {
+                    let new = new.clone();
+                    self.later(start_time + late, Due::Late(new));
+                }
                 self.later(start_time, Due::Done(id, outcome));
             }
             Action::Stop(_, container, grace) => {
@@ -347,7 +353,7 @@ impl Device {
                 let time = self.engine.end_time.min(grace);
                 self.later(time, Due::Stopped(id, container));
             }
-            Action::Remove(..) | Action::Inspect(..) => {
+            Action::Remove(..) | Action::List | Action::Inspect(..) => {
                 self.later(Duration::from_millis(5), Due::Done(id, Ok(Success::Done)));
             }
         }
@@ -392,6 +398,10 @@ impl Device {
                     self.hear(DownMessage::Lease(lease));
                 }
             }
+            Due::Late(new) => {
+                let container = self.engine.make(&new);
+                self.start(&container);
+            }
             Due::Done(id, outcome) => self.complete(id, outcome),
         }
     }
@@ -419,6 +429,9 @@ impl Device {
             (Action::Remove(_, container), ok) => {
                 self.engine.remove(&container);
                 ok
+            }
+            (Action::List, _) => {
+                Ok(Success::Listed(self.engine.containers.values().map(|(one, _)| one.clone()).collect()))
             }
             (Action::Inspect(_, container), _) => {
                 Ok(Success::Inspected(self.engine.containers.get(&container).map(|(one, _)| one.clone())))

@@ -2,6 +2,7 @@
 
 mod exclusive;
 mod faults;
+mod fleets;
 
 use std::time::Duration;
 
