@@ -88,7 +88,7 @@ impl Fleet {
             device.came_at = None;
             self.uneven.insert(ix);
         }
-        let next = self.devices.get(ix).and_then(|device| self.judge_device(device, now).next);
+        let next = self.devices.get(ix).and_then(|device| device.judge(&self.policy, now).next);
         self.arm(ix, next);
     }
 

@@ -54,7 +54,7 @@ fn judge(fleet: &Fleet, now: Moment) -> (Vec<Change>, Option<Moment>) {
     let mut next: Option<Moment> = None;
     for ix in devices {
         let Some(device) = fleet.devices.get(ix) else { continue };
-        let judgement = fleet.judge_device(device, now);
+        let judgement = device.judge(&fleet.policy, now);
         next = next.into_iter().chain(judgement.next).min();
         if judgement.liveness != device.liveness {
             turning.push((ix, judgement.liveness));
@@ -64,7 +64,7 @@ fn judge(fleet: &Fleet, now: Moment) -> (Vec<Change>, Option<Moment>) {
     changes.sort_by(|a, b| liveness_of(a).cmp(&liveness_of(b)));
     if !turning.is_empty() || fleet.dirty.safe {
         // Safe mode begins before the losses that it is about.
-        changes.splice(0..0, safe_mode::judge(fleet, &turning));
+        changes.splice(0..0, safe_mode::judge(fleet, &turning, now));
     }
     (changes, next)
 }

@@ -7,7 +7,7 @@ use outrigger_protocol::{DeviceName, Moment};
 
 use crate::device::Device;
 use crate::fleet::Fleet;
-use crate::liveness::Judgement;
+use crate::note::span;
 use crate::plan::{Change, Liveness};
 use crate::table::DeviceIx;
 
@@ -26,52 +26,59 @@ pub(crate) struct Safe {
 }
 
 impl Fleet {
-    /// What a device is now, as far as the hub can tell. The heartbeats of devices do not fall together: when the line to
-    /// the hub breaks, the one that was heard first is silent for too long while the others do not even count as suspect.
-    /// So nobody is lost by silence while nobody at all is heard: within seconds somebody is, or all are silent.
-    pub(crate) fn judge_device(&self, device: &Device, now: Moment) -> Judgement {
-        let judgement = device.judge(&self.policy, now);
-        let turns = judgement.liveness == Liveness::Lost && device.liveness != Liveness::Lost;
-        match self.hears_nobody(now) {
-            Some(again) if turns && !device.is_absent_on_purpose() => {
-                let liveness = if device.liveness == Liveness::Up { Liveness::Suspect } else { device.liveness };
-                Judgement { liveness, next: Some(again), ..judgement }
-            }
-            Some(_) | None => judgement,
-        }
-    }
-
-    /// When to listen again, if even the device that was heard last should have been heard again by now. Below the size
-    /// for safe mode that is nothing special.
+    /// When to listen again, if even the device that was heard last should have been heard again by now: then the hub may
+    /// be deaf, and no service's own limit counts, which may be shorter than the one that leads to safe mode. In a fleet
+    /// too small for safe mode that is nothing special.
     pub(crate) fn hears_nobody(&self, now: Moment) -> Option<Moment> {
         let (at, patience) = self.last_word?;
-        (self.up + 1 >= self.policy.safe_from && now.since(at) > patience).then_some(now + LISTEN)
+        if now.since(at) <= patience {
+            return None;
+        }
+        let enough = self.policy.safe_from;
+        let silent = self.silent.range((now - self.policy.safe_window, DeviceIx(0))..).take(enough as usize).count();
+        (self.up as usize + silent >= enough as usize).then_some(now + LISTEN)
     }
 
     /// Something was heard of a device.
     pub(crate) fn note_word(&mut self, ix: DeviceIx, now: Moment) {
-        let Some(device) = self.devices.get(ix) else { return };
+        let patience = self.devices.get(ix).map(|device| self.patience(device));
+        self.last_word = patience.map(|patience| (now, patience)).or(self.last_word);
+    }
+
+    /// Silence after which a device must have missed a heartbeat.
+    fn patience(&self, device: &Device) -> Duration {
         let beat = device.heartbeat.max(self.policy.suspect_after / BEATS);
-        self.last_word = Some((now, beat + beat / 2));
+        beat + beat / 2
+    }
+
+    /// Devices that have missed a heartbeat and do not count as suspect yet.
+    fn overdue(&self, now: Moment) -> impl Iterator<Item = (DeviceIx, &Device)> {
+        let is_late = move |device: &Device| now.since(device.heard_at) > self.patience(device);
+        self.devices.iter().filter(move |(_, device)| device.liveness == Liveness::Up && is_late(device))
     }
 }
 
 /// Whether safe mode begins with what is about to be declared, or ends.
-pub(crate) fn judge(fleet: &Fleet, turning: &[(DeviceIx, Liveness)]) -> Option<Change> {
+pub(crate) fn judge(fleet: &Fleet, turning: &[(DeviceIx, Liveness)], now: Moment) -> Vec<Change> {
     match &fleet.safe {
-        Some(safe) => ended(fleet, safe),
-        None => begun(fleet, turning),
+        Some(safe) => ended(fleet, safe).into_iter().collect(),
+        None => begun(fleet, turning, now).unwrap_or_default(),
     }
 }
 
-fn begun(fleet: &Fleet, turning: &[(DeviceIx, Liveness)]) -> Option<Change> {
+/// Heartbeats of devices do not fall together: when a line breaks, the device that was heard first is silent for too long
+/// while others behind the same line do not even count as suspect. So who has missed a heartbeat by then counts as well,
+/// and is suspect from then on; if it was mere chance, the next heartbeat ends it.
+fn begun(fleet: &Fleet, turning: &[(DeviceIx, Liveness)], now: Moment) -> Option<Vec<Change>> {
     let device = |ix: DeviceIx| fleet.devices.get(ix).filter(|device| !device.is_absent_on_purpose());
     let lost = turning.iter().filter(|(_, liveness)| *liveness == Liveness::Lost);
     let first = lost.filter_map(|&(ix, _)| device(ix)).map(|device| device.heard_at).min()?;
     // Silent at once: those heard last at about the time when the first of these was. Older losses are old news.
     let from = first - fleet.policy.safe_window;
     let turning = turning.iter().filter(|(_, liveness)| *liveness != Liveness::Up).map(|&(ix, _)| ix);
-    let turning: BTreeSet<DeviceIx> = turning.filter(|&ix| device(ix).is_some()).collect();
+    let mut turning: BTreeSet<DeviceIx> = turning.filter(|&ix| device(ix).is_some()).collect();
+    let overdue: Vec<(DeviceIx, &Device)> = fleet.overdue(now).filter(|(ix, _)| !turning.contains(ix)).collect();
+    turning.extend(overdue.iter().map(|(ix, _)| *ix));
     let known = fleet.silent.range((from, DeviceIx(0))..).map(|&(_, ix)| ix);
     let silent: BTreeSet<DeviceIx> = known.chain(turning.iter().copied()).collect();
     let still_up = |ix: &&DeviceIx| device(**ix).is_some_and(|device| device.liveness == Liveness::Up);
@@ -85,7 +92,12 @@ fn begun(fleet: &Fleet, turning: &[(DeviceIx, Liveness)]) -> Option<Change> {
         "{count} of {of} devices fell silent at once; that looks like a fault of the hub or its network, so nothing moves \
          until half are back or an operator confirms the loss"
     );
-    Some(Change::SafeMode { begins: Some(why), silent: names(fleet, &silent), of })
+    let begins = Change::SafeMode { begins: Some(why), silent: names(fleet, &silent), of };
+    let suspect = overdue.into_iter().map(|(_, device)| {
+        let why = format!("not heard for {}", span(now.since(device.heard_at)));
+        Change::Liveness { device: device.name.clone(), now: Liveness::Suspect, why }
+    });
+    Some(std::iter::once(begins).chain(suspect).collect())
 }
 
 fn ended(fleet: &Fleet, safe: &Safe) -> Option<Change> {
