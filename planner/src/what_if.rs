@@ -72,10 +72,12 @@ impl Fleet {
     pub fn what_if_lost(&self, name: &DeviceName, now: Moment) -> Option<WhatIfLost> {
         let ix = self.devices.find(name)?;
         let device = self.devices.get(ix)?;
-        let begins = match safe_mode::judge(self, &[(ix, Liveness::Lost)]) {
-            Some(Change::SafeMode { begins, .. }) if device.liveness != Liveness::Lost => begins,
+        let turning = [(ix, Liveness::Lost)];
+        let judged = safe_mode::judge(self, if device.liveness == Liveness::Lost { &[] } else { &turning }, now);
+        let begins = judged.into_iter().find_map(|change| match change {
+            Change::SafeMode { begins, .. } => begins,
             _ => None,
-        };
+        });
         let in_force = self.safe.as_ref().filter(|_| !device.confirmed).map(|safe| safe.why.clone());
         let safe_mode = in_force.or(begins);
         let mut on_it: Vec<(ReplicaName, PlacementId)> = Vec::new();
