@@ -264,6 +264,30 @@ async fn what_the_agent_has_pulled_is_known_to_the_next_one_and_what_was_there_i
 }
 
 #[tokio::test]
+async fn a_hub_that_has_lost_its_store_stops_nothing_and_hears_whose_the_device_is() {
+    let (mut stranger, device) = device_that_runs(7, &[1, 2]).await;
+    let before = device.engine.starts_and_stops();
+    // From here on what answers is another hub.
+    stranger.drop_connection();
+    stranger.wait_for("the end of the connection", |heard| matches!(heard, Heard::Broken).then_some(())).await;
+    session_of_hello(&mut stranger).await;
+    let DownMessage::Want(nothing) = want(99, &[]) else { panic!("no want") };
+    let nothing = DownMessage::Want(Assignment { fleet: FleetId(1), ..nothing });
+    stranger.send(&device.config.device, &nothing);
+    let hello = |message| if let UpMessage::Hello(hello) = message { Some(hello.fleet) } else { None };
+    assert_eq!(stranger.message("a second hello, for the refusal", hello).await, Some(FLEET));
+    stranger.send(&device.config.device, &nothing);
+    let report = |message| if let UpMessage::Report(report) = message { Some(report) } else { None };
+    let statuses = stranger.message("report", report).await.statuses;
+    assert!(statuses >= 1, "each heartbeat names the newest status");
+    for _ in 0..5 {
+        assert_eq!(stranger.message("report", report).await.held.map(|held| held.generation), Some(Generation(7)));
+    }
+    assert_eq!(device.engine.starts_and_stops(), before);
+    assert_eq!(running(&device.engine), [1, 2]);
+}
+
+#[tokio::test]
 async fn output_goes_no_faster_than_its_reader() {
     let (mut hub, device) = device_that_runs(1, &[1]).await;
     let written = 1024 * 1024;

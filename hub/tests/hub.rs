@@ -221,6 +221,54 @@ async fn a_wish_reaches_the_device_and_outlives_the_hub() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_without_its_store_tells_the_devices_of_its_fleet_nothing() {
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hub = start(config(old.path())).await.unwrap();
+    let mut pi = Device::join(&hub, "pi", 1, 1).await;
+    eventually(&hub, "the device is up", is_up).await;
+    hub.handle().wish(stack(1)).await.unwrap();
+    let held = pi.wanted(1).await;
+    drop(pi);
+    hub.stop().await;
+
+    let hub = start(config(new.path())).await.unwrap();
+    let mut pi = Device::join(&hub, "pi", 1, 2).await;
+    // Until it says whose it is, it is a new device.
+    pi.wanted(0).await;
+    let hello = Hello { fleet: Some(held.fleet), held: Some(held.stamp), ..hello(1, pi.session, Arch::Amd64) };
+    pi.say(&UpMessage::Hello(Box::new(hello))).await;
+    let is_foreign = |core: &outrigger_hub::core::HubCore| core.fleet().devices().all(|one| one.foreign.is_some());
+    eventually(&hub, "it is known whose the device is", is_foreign).await;
+    hub.handle().wish(stack(2)).await.unwrap();
+    let kinds: Vec<_> = hub.handle().events().latest(100, |_| true).iter().map(|event| event.kind.clone()).collect();
+    assert!(kinds.contains(&"device_refused".to_owned()), "{kinds:?}");
+    let running = hub.handle().view(|core, _| core.fleet().copies_on(&"pi".parse().unwrap()).count()).await.unwrap();
+    assert_eq!(running, 0);
+    hub.stop().await;
+
+    let hub = start(config(old.path())).await.unwrap();
+    let mut pi = Device::join(&hub, "pi", 1, 3).await;
+    assert_eq!(pi.wanted(1).await, held, "with its store it is the same hub as before");
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_that_was_lost_on_the_way_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start(config(folder.path())).await.unwrap();
+    let mut pi = Device::join(&hub, "pi", 1, 1).await;
+    eventually(&hub, "the device is up", is_up).await;
+    // From here on only what this test says.
+    pi.tasks.drain(1..).for_each(|task| task.abort());
+    for sequence in 100..102 {
+        let report = Report { session: pi.session, sequence, statuses: 2, held: None, load: None, usage: vec![] };
+        pi.say(&UpMessage::Report(report)).await;
+    }
+    while !matches!(pi.next().await, DownMessage::Ask(Ask::Hello)) {}
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_senseless_wish_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let hub = start(config(folder.path())).await.unwrap();

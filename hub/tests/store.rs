@@ -190,11 +190,15 @@ fn a_backup_restores_everything_and_raises_the_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new, file) = (folder.path().join("old"), folder.path().join("new"), folder.path().join("backup"));
     let mut store = Store::open(&old).unwrap();
+    let fleet = store.load().unwrap().fleet;
     let records: Vec<_> = (1..500).map(stack).collect();
     store.save(&records, &[event(7)]).unwrap();
     store.backup(&mut fs::File::create(&file).unwrap()).unwrap();
     let restored = restore(&new, &file, false).unwrap();
     assert_eq!((restored.entries, restored.epoch), (500, Epoch(2)));
+    assert_eq!((restored.fleet, Store::open(&new).unwrap().load().unwrap().fleet), (fleet, fleet));
+    let another = Store::open(&folder.path().join("another")).unwrap().load().unwrap().fleet;
+    assert_ne!(another, fleet, "a store that is made anew is of another fleet");
     let loaded = Store::open(&new).unwrap().load().unwrap();
     assert_eq!((loaded.records.len(), loaded.events.len(), loaded.epoch), (499, 1, Epoch(2)));
     assert!(matches!(restore(&new, &file, false), Err(StoreError::Exists { .. })));
