@@ -2,23 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod facts;
+
 use std::path::Path;
 use std::time::Duration;
 
+use facts::facts;
 use outrigger_hub::config::{Config, Origin, Raw};
 use outrigger_hub::handle::{HubError, LogsError};
 use outrigger_hub::run::{Running, start};
 use outrigger_hub::{backup, store};
 use outrigger_planner::{Liveness, Refusal, Wish};
 use outrigger_protocol::{
-    Answer, AnswerBody, Arch, Ask, Assignment, BootId, Bytes, CgroupVersion, Channel, ContainerSpec, DeviceName,
-    DownMessage, Engine, EngineKind, EngineState, Epoch, Facts, Hello, LogChunk, LogStream, LogsRequest, LossPolicy,
-    MemoryLimits, MilliCpu, Mode, PlacementId, Report, RequestId, ServiceSpec, SessionNumber, StackSpec, Status, Topic,
-    UpMessage, VolumeMove, WINDOW, decode_down, encode_up,
+    Answer, AnswerBody, Arch, Ask, Assignment, BootId, Channel, ContainerSpec, DeviceName, DownMessage, EngineState,
+    Epoch, Hello, LogChunk, LogStream, LogsRequest, LossPolicy, Mode, PlacementId, Report, RequestId, ServiceSpec,
+    SessionNumber, StackSpec, Status, Topic, UpMessage, VolumeMove, WINDOW, decode_down, encode_up,
 };
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -166,24 +169,7 @@ fn status(session: SessionNumber) -> UpMessage {
 }
 
 fn hello(machine: u128, session: SessionNumber, arch: Arch) -> Hello {
-    let facts = Facts {
-        agent: "0.1.0".into(),
-        arch,
-        also_runs: vec![],
-        os: "Debian".into(),
-        kernel: "6.1".into(),
-        board: None,
-        cpu: MilliCpu(4000),
-        memory: Bytes(4 << 30),
-        engine: Some(Engine { kind: EngineKind::Memory, version: "1".into() }),
-        cgroup: CgroupVersion::V2,
-        memory_limits: MemoryLimits::Work,
-        labels: vec![],
-        generic: vec![],
-        devices: vec![],
-        root_on_flash: false,
-        address: None,
-    };
+    let facts = facts(arch);
     Hello { boot: BootId(machine), session, machine, fleet: None, held: None, unix_ms: 0, heartbeat_ms: 500, facts }
 }
 
@@ -201,12 +187,26 @@ fn is_up(core: &outrigger_hub::core::HubCore) -> bool {
     core.fleet().devices().any(|device| device.liveness == Liveness::Up)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wish_reaches_the_device_and_outlives_the_hub() {
+/// A hub with a device that is up.
+async fn hub_with_device() -> (TempDir, Running, Device) {
     let folder = tempfile::tempdir().unwrap();
     let hub = start(config(folder.path())).await.unwrap();
-    let mut pi = Device::join(&hub, "pi", 1, 1).await;
+    let pi = Device::join(&hub, "pi", 1, 1).await;
     eventually(&hub, "the device is up", is_up).await;
+    (folder, hub, pi)
+}
+
+/// The same, and the device has been given a copy.
+async fn hub_with_copy() -> (TempDir, Running, Device, PlacementId) {
+    let (folder, hub, mut pi) = hub_with_device().await;
+    hub.handle().wish(stack(1)).await.unwrap();
+    let placement = pi.wanted(1).await.replicas[0].placement;
+    (folder, hub, pi, placement)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_reaches_the_device_and_outlives_the_hub() {
+    let (folder, hub, mut pi) = hub_with_device().await;
     hub.handle().wish(stack(2)).await.unwrap();
     let first = pi.wanted(2).await;
     drop(pi);
@@ -298,6 +298,13 @@ async fn arm_registry() -> String {
     address
 }
 
+/// A stack whose image exists for 64-bit ARM alone.
+async fn arm_stack(replicas: u32) -> Wish {
+    let Wish::Apply { mut stack, .. } = stack(replicas) else { panic!() };
+    stack.services[0].container.image = format!("{}/web:1", arm_registry().await);
+    Wish::Apply { stack, applied_unix_ms: None }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_devices_differ_a_copy_goes_where_its_image_exists() {
     let folder = tempfile::tempdir().unwrap();
@@ -308,9 +315,7 @@ async fn where_devices_differ_a_copy_goes_where_its_image_exists() {
     }
     let mut pi = Device::join_as(&hub, "pi", 1, 1, Arch::Arm64).await;
     eventually(&hub, "all are up", |core| core.fleet().totals().up == 4).await;
-    let Wish::Apply { mut stack, .. } = stack(2) else { panic!() };
-    stack.services[0].container.image = format!("{}/web:1", arm_registry().await);
-    hub.handle().wish(Wish::Apply { stack, applied_unix_ms: None }).await.unwrap();
+    hub.handle().wish(arm_stack(2).await).await.unwrap();
     assert_eq!(pi.wanted(2).await.replicas.len(), 2, "never on the others, not even at first");
 }
 
@@ -320,9 +325,7 @@ async fn a_fleet_that_becomes_mixed_learns_where_its_images_exist() {
     let hub = start(config(folder.path())).await.unwrap();
     let mut amd = Device::join(&hub, "amd", 10, 1).await;
     eventually(&hub, "it is up", is_up).await;
-    let Wish::Apply { mut stack, .. } = stack(1) else { panic!() };
-    stack.services[0].container.image = format!("{}/web:1", arm_registry().await);
-    hub.handle().wish(Wish::Apply { stack, applied_unix_ms: None }).await.unwrap();
+    hub.handle().wish(arm_stack(1).await).await.unwrap();
     assert_eq!(amd.wanted(1).await.replicas.len(), 1, "where all are alike nobody is asked");
     let mut pi = Device::join_as(&hub, "pi", 1, 1, Arch::Arm64).await;
     assert_eq!(pi.wanted(1).await.replicas.len(), 1, "it goes where its image exists");
@@ -330,10 +333,7 @@ async fn a_fleet_that_becomes_mixed_learns_where_its_images_exist() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_machine_cannot_take_a_name_while_the_first_is_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let hub = start(config(folder.path())).await.unwrap();
-    let first = Device::join(&hub, "pi", 1, 1).await;
-    eventually(&hub, "the device is up", is_up).await;
+    let (_folder, hub, first) = hub_with_device().await;
     let _second = Device::join(&hub, "pi", 2, 1).await;
     let told = async {
         while hub.handle().events().latest(1, |event| event.kind == "name_taken").is_empty() {
@@ -356,12 +356,7 @@ fn line(text: &str) -> AnswerBody {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn output_of_a_copy_flows_at_the_pace_of_its_reader_and_ends_with_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let hub = start(config(folder.path())).await.unwrap();
-    let mut pi = Device::join(&hub, "pi", 1, 1).await;
-    eventually(&hub, "the device is up", is_up).await;
-    hub.handle().wish(stack(1)).await.unwrap();
-    let placement = pi.wanted(1).await.replicas[0].placement;
+    let (_folder, hub, mut pi, placement) = hub_with_copy().await;
 
     let mut logs = hub.handle().logs(logs_of(placement)).await.unwrap();
     let Ask::Logs(request, asked) = pi.asked().await else { panic!() };
@@ -393,12 +388,7 @@ async fn output_of_a_copy_flows_at_the_pace_of_its_reader_and_ends_with_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gap_in_the_output_is_told_and_not_papered_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let hub = start(config(folder.path())).await.unwrap();
-    let mut pi = Device::join(&hub, "pi", 1, 1).await;
-    eventually(&hub, "the device is up", is_up).await;
-    hub.handle().wish(stack(1)).await.unwrap();
-    let placement = pi.wanted(1).await.replicas[0].placement;
+    let (_folder, hub, pi, placement) = hub_with_copy().await;
     let mut logs = hub.handle().logs(logs_of(placement)).await.unwrap();
     let request = logs.request();
     pi.answer(request, 1, line("second")).await;

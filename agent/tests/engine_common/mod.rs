@@ -1,8 +1,6 @@
 //! What every container engine must do, as facts that run against any of them: against the engine in memory always,
 //! against Docker or Podman where `OUTRIGGER_TEST_ENGINE` names their socket.
 
-#![allow(dead_code, reason = "each test program uses its part")]
-
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

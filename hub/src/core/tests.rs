@@ -1,8 +1,11 @@
 //! The core against the real planner, with a disk and a broker that the test plays.
 
+#[path = "../../tests/facts/mod.rs"]
+mod facts;
+
+use facts::facts;
 use outrigger_protocol::{
-    Arch, Assignment, BootId, Bye, ByeReason, Bytes, CgroupVersion, Engine, EngineKind, EngineState, Facts, FleetId,
-    Hello, MemoryLimits, MilliCpu, Report, SessionNumber, StackSpec, Status,
+    Arch, Assignment, BootId, Bye, ByeReason, EngineState, FleetId, Hello, Report, SessionNumber, StackSpec, Status,
 };
 
 use super::*;
@@ -148,24 +151,7 @@ fn name(text: &str) -> DeviceName {
 }
 
 fn hello(device: &str) -> Hello {
-    let facts = Facts {
-        agent: "0.1.0".into(),
-        arch: Arch::Amd64,
-        also_runs: vec![],
-        os: "Debian".into(),
-        kernel: "6.1".into(),
-        board: None,
-        cpu: MilliCpu(4000),
-        memory: Bytes(4 << 30),
-        engine: Some(Engine { kind: EngineKind::Memory, version: "1".into() }),
-        cgroup: CgroupVersion::V2,
-        memory_limits: MemoryLimits::Work,
-        labels: vec![],
-        generic: vec![],
-        devices: vec![],
-        root_on_flash: false,
-        address: None,
-    };
+    let facts = facts(Arch::Amd64);
     let boot = BootId(u128::from(device.len() as u64) + 1);
     Hello {
         boot,

@@ -1,14 +1,17 @@
 //! A device that does at once whatever it is told, without any container.
 
+#[path = "../facts/mod.rs"]
+mod facts;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use facts::facts;
 use outrigger_protocol::{
-    Answer, AnswerBody, Arch, Ask, Assignment, BootId, Bye, ByeReason, Bytes, CgroupVersion, Channel, DeviceName,
-    DownMessage, Engine, EngineKind, EngineState, Facts, Goal, Hello, Load, LogChunk, LogStream, MemoryLimits,
-    MilliCpu, Observed, Permille, Phase, Report, RequestId, SessionNumber, Status, Throttling, Topic, UpMessage,
-    decode_down, encode_up,
+    Answer, AnswerBody, Arch, Ask, Assignment, BootId, Bye, ByeReason, Channel, DeviceName, DownMessage, EngineState,
+    Goal, Hello, Load, LogChunk, LogStream, Observed, Permille, Phase, Report, RequestId, SessionNumber, Status,
+    Throttling, Topic, UpMessage, decode_down, encode_up,
 };
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, LastWill};
@@ -146,7 +149,7 @@ impl Inside {
             held: None,
             unix_ms: 0,
             heartbeat_ms: 500,
-            facts: facts(),
+            facts: facts(Arch::Arm64),
         })));
         self.report_status();
     }
@@ -215,26 +218,5 @@ fn load() -> Load {
         temperature: Some(481),
         throttling: Throttling::default(),
         ..Load::default()
-    }
-}
-
-fn facts() -> Facts {
-    Facts {
-        agent: "0.1.0".into(),
-        arch: Arch::Arm64,
-        also_runs: vec![],
-        os: "Debian GNU/Linux 12 (bookworm)".into(),
-        kernel: "6.12.1".into(),
-        board: None,
-        cpu: MilliCpu(4000),
-        memory: Bytes(4 << 30),
-        engine: Some(Engine { kind: EngineKind::Memory, version: "1".into() }),
-        cgroup: CgroupVersion::V2,
-        memory_limits: MemoryLimits::Work,
-        labels: vec![],
-        generic: vec![],
-        devices: vec![],
-        root_on_flash: false,
-        address: None,
     }
 }
