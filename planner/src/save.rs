@@ -22,6 +22,12 @@ pub struct Restored {
 }
 
 impl Fleet {
+    /// Whether a device's assignment has changed since the last commit: it gets its new generation with the next one.
+    #[must_use]
+    pub fn is_changing(&self, name: &DeviceName) -> bool {
+        self.devices.find(name).is_some_and(|ix| self.unsaved.assignments.contains(&ix))
+    }
+
     /// A fleet as it was saved. Nothing has been heard: nothing is lost and nothing moves until devices are heard or the
     /// start grace has passed. With a higher epoch than the saved one, every assignment is made anew under it.
     #[must_use]

@@ -322,9 +322,12 @@ impl HubCore {
         }
     }
 
-    /// Whether the device's assignment has changes that are not durable yet. It is published when they are.
+    /// Whether the device's assignment has changes that are not durable yet, or have no generation yet, as when a wish was
+    /// granted just now. It is published when they are.
     fn is_pending(&self, device: &DeviceName) -> bool {
-        self.unpublished.contains(device) || self.saving.as_ref().is_some_and(|saving| saving.devices.contains(device))
+        self.fleet.is_changing(device)
+            || self.unpublished.contains(device)
+            || self.saving.as_ref().is_some_and(|saving| saving.devices.contains(device))
     }
 
     fn publish(&self, device: &DeviceName, effects: &mut Vec<Effect>) {

@@ -383,3 +383,28 @@ fn a_device_of_another_fleet_gets_no_assignment_and_what_was_kept_for_it_is_clea
     assert_eq!(world.wanted("nuc1"), None);
     assert_eq!(world.cleared, [name("nuc1")], "what other hubs keep for it is not touched");
 }
+
+#[test]
+fn a_stamp_never_has_two_assignments_even_if_a_device_asks_just_as_a_wish_is_granted() {
+    let mut world = running_shop();
+    let Wish::Apply { mut stack, applied_unix_ms } = shop(2) else { panic!("shop applies a stack") };
+    stack.services[0].loss = outrigger_protocol::LossPolicy::Wait;
+    let id = WishId(2);
+    let asked = world.core.step(world.now, Input::Wish { id, wish: Wish::Apply { stack, applied_unix_ms } });
+    let saved = asked.into_iter().filter_map(|effect| world.play(effect));
+    // In one step: the wish is granted, and a device holds an old assignment.
+    let hello = Input::Heard { device: name("pi"), message: UpMessage::Hello(Box::new(hello("pi"))) };
+    let inputs: Vec<Input> = saved.collect::<Vec<_>>().into_iter().chain([hello]).collect();
+    let told = world.core.step_all(world.now, inputs);
+    let inputs: Vec<Input> = told.into_iter().filter_map(|effect| world.play(effect)).collect();
+    inputs.into_iter().for_each(|input| world.tell(input));
+    let mut told: BTreeMap<_, Assignment> = BTreeMap::new();
+    for (device, message) in world.sent {
+        let DownMessage::Want(want) = message else { continue };
+        let before = told.entry((device, want.stamp)).or_insert_with(|| want.clone());
+        assert_eq!(*before, want);
+    }
+    assert!(
+        told.values().any(|want| want.replicas.iter().any(|one| one.loss != outrigger_protocol::LossPolicy::Available))
+    );
+}
