@@ -32,7 +32,26 @@ fn main() {
         service.spread = vec![ConstraintKey::NodeLabel("zone".into())];
     }
     lost_device("of 10 000 services of 100, spread over zones", devices, zoned);
+    copied(devices, stack(1_000 / scale, 100, 10, 8 << 20));
     million(5_000 / scale, 1_000 / scale, 1_000);
+}
+
+/// What a dry run takes from the task that owns the fleet: the copy that it plans on.
+fn copied(devices: usize, stack: StackSpec) {
+    let mut fleet = fleet(devices, MIXED);
+    apply(&mut fleet, stack);
+    fleet.settle(NOW);
+    let replicas = fleet.totals().wanted;
+    let times = (0..RUNS)
+        .map(|_| {
+            let begun = Instant::now();
+            let copy = fleet.clone();
+            let took = begun.elapsed();
+            drop(copy);
+            took
+        })
+        .collect();
+    println!("a fleet of {devices} devices and {replicas} replicas copied for a dry run: {:.1?}", median(times));
 }
 
 /// Processors and memory of the boards of a fleet.

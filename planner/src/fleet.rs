@@ -16,7 +16,7 @@ use crate::reconcile::reconcile;
 use crate::record::{Key, StackRecord, Stage};
 use crate::safe_mode::Safe;
 use crate::service::{Placement, Service};
-use crate::table::{DeviceIx, NumberMap, ServiceIx, Table};
+use crate::table::{DeviceIx, ServiceIx, Shared, Table};
 
 /// Rounds of planning after which [`Fleet::settle`] lets the hub breathe. Two or three are usual.
 const MOST_ROUNDS: u32 = 64;
@@ -35,7 +35,7 @@ pub struct Fleet {
     pub(crate) services: Table<ServiceRef, ServiceIx, Service>,
     pub(crate) stacks: BTreeMap<StackName, StackRecord>,
     pub(crate) image_platforms: BTreeMap<String, Vec<Platform>>,
-    pub(crate) placements: NumberMap<PlacementId, Placement>,
+    pub(crate) placements: Shared<PlacementId, Placement>,
     /// Devices that may be given work, best first.
     pub(crate) index: Index,
     /// Devices that have an image.
@@ -111,7 +111,7 @@ impl Fleet {
             services: Table::new(),
             stacks: BTreeMap::new(),
             image_platforms: BTreeMap::new(),
-            placements: NumberMap::default(),
+            placements: Shared::default(),
             index: Index::default(),
             holders: BTreeMap::new(),
             labelled: BTreeMap::new(),

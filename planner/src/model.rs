@@ -265,7 +265,7 @@ proptest! {
         let fleet = fleet_of(&boards, &services);
         for (_, device) in fleet.devices.iter() {
             let facts = device.facts.as_ref().unwrap();
-            let copies = || device.placements.iter().map(|id| &fleet.placements[id]);
+            let copies = || device.placements.iter().map(|id| fleet.placements.get(id).unwrap());
             let cpu: u64 = copies().map(|copy| u64::from(copy.content.spec.reservation.cpu.0)).sum();
             let memory: u64 = copies().map(|copy| copy.content.spec.reservation.memory.0).sum();
             prop_assert_eq!((device.using.cpu, device.using.memory), (cpu, memory));

@@ -1,7 +1,11 @@
 //! Things that have a name and, for speed, a number.
+//!
+//! A copy of a fleet shares what it holds with the original until one of them changes it: a dry run plans on a copy, which
+//! the task that owns the fleet must hand out without standing still.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
 
 /// A map from small numbers. Its order is never used for a decision.
 pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
@@ -67,12 +71,12 @@ impl Ix for ServiceIx {
 /// Entries that are found by name or, faster, by number. Numbers of removed entries are used again.
 #[derive(Debug, Clone)]
 pub(crate) struct Table<K, I, V> {
-    entries: Vec<Option<V>>,
+    entries: Vec<Option<Arc<V>>>,
     names: BTreeMap<K, I>,
     free: Vec<I>,
 }
 
-impl<K: Ord, I: Ix, V> Table<K, I, V> {
+impl<K: Ord, I: Ix, V: Clone> Table<K, I, V> {
     pub(crate) fn new() -> Self {
         Self { entries: Vec::new(), names: BTreeMap::new(), free: Vec::new() }
     }
@@ -86,11 +90,11 @@ impl<K: Ord, I: Ix, V> Table<K, I, V> {
     }
 
     pub(crate) fn get(&self, ix: I) -> Option<&V> {
-        self.entries.get(ix.number() as usize)?.as_ref()
+        self.entries.get(ix.number() as usize)?.as_deref()
     }
 
     pub(crate) fn get_mut(&mut self, ix: I) -> Option<&mut V> {
-        self.entries.get_mut(ix.number() as usize)?.as_mut()
+        self.entries.get_mut(ix.number() as usize)?.as_mut().map(Arc::make_mut)
     }
 
     pub(crate) fn named(&self, name: &K) -> Option<&V> {
@@ -102,7 +106,7 @@ impl<K: Ord, I: Ix, V> Table<K, I, V> {
             self.entries.push(None);
             I::from_number(u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX))
         });
-        self.entries[ix.number() as usize] = Some(value);
+        self.entries[ix.number() as usize] = Some(Arc::new(value));
         self.names.insert(name, ix);
         ix
     }
@@ -110,7 +114,7 @@ impl<K: Ord, I: Ix, V> Table<K, I, V> {
     pub(crate) fn remove(&mut self, name: &K) -> Option<V> {
         let ix = self.names.remove(name)?;
         self.free.push(ix);
-        self.entries[ix.number() as usize].take()
+        self.entries[ix.number() as usize].take().map(Arc::unwrap_or_clone)
     }
 
     /// All, by name.
@@ -121,6 +125,34 @@ impl<K: Ord, I: Ix, V> Table<K, I, V> {
     /// Numbers of those whose names lie in a range, by name.
     pub(crate) fn range(&self, range: impl std::ops::RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, I)> {
         self.names.range(range).map(|(name, &ix)| (name, ix))
+    }
+}
+
+/// Entries that are found by number.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared<K, V>(NumberMap<K, Arc<V>>);
+
+impl<K, V> Default for Shared<K, V> {
+    fn default() -> Self {
+        Self(NumberMap::default())
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Shared<K, V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        self.0.get(key).map(Arc::as_ref)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.0.get_mut(key).map(Arc::make_mut)
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        self.0.insert(key, Arc::new(value));
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        self.0.remove(key).map(Arc::unwrap_or_clone)
     }
 }
 
