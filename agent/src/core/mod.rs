@@ -44,8 +44,11 @@ const MAX_REMARKS: usize = 64;
 /// Time that the hub is given to say something newer than what was on the disk. A hub that answers needs a tenth of it;
 /// without one, a device starts its replicas so much later.
 const HUB_FIRST: Duration = Duration::from_secs(2);
-/// Time until a failed save is tried again.
-const SAVE_AGAIN: Duration = Duration::from_secs(30);
+/// Time until a failed save is tried again; it doubles with each further failure. A disk that was full for a moment is to be
+/// found free at once: until then a power cut takes the assignment, which is in memory only.
+const SAVE_AGAIN: Duration = Duration::from_millis(250);
+/// The longest such time: a disk that stays full or is broken is not worn out by attempts.
+const SAVE_AGAIN_AT_MOST: Duration = Duration::from_secs(8);
 
 /// The agent without its surroundings.
 #[derive(Debug, Clone)]
@@ -81,6 +84,9 @@ pub struct Core {
 struct Unsaved {
     assignment: Box<Assignment>,
     reason: String,
+    /// How often saving has failed in a row.
+    failures: u32,
+    /// Never, while an attempt is under way.
     retry_at: Moment,
 }
 
@@ -376,28 +382,32 @@ impl Core {
     }
 
     fn save(&mut self, assignment: Box<Assignment>, effects: &mut Vec<Effect>) {
-        self.unsaved = None;
+        // The disk is not thought well again because something is tried.
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.retry_at = Moment::NEVER;
+        }
         effects.push(Effect::Save(assignment.clone()));
         self.saving = Some(assignment);
     }
 
     fn save_again(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if let Some(unsaved) = self.unsaved.take_if(|unsaved| unsaved.retry_at <= now) {
-            self.save(unsaved.assignment, effects);
+        let due = self.unsaved.as_ref().filter(|unsaved| unsaved.retry_at <= now);
+        if let Some(assignment) = due.map(|unsaved| unsaved.assignment.clone()) {
+            self.save(assignment, effects);
         }
     }
 
     fn saved(&mut self, stamp: Stamp, result: Result<(), String>, now: Moment) {
         let Some(assignment) = self.saving.take_if(|saving| saving.stamp == stamp) else { return };
         self.confirmed();
-        match result {
-            Ok(()) => self.adopt(&assignment, Authority::Assignment, now),
-            Err(reason) => {
-                self.remark(Remark::Unsaved(stamp, reason.clone()));
-                self.adopt(&assignment, Authority::Unsaved, now);
-                self.unsaved = Some(Unsaved { assignment, reason, retry_at: now + SAVE_AGAIN });
-            }
+        let before = self.unsaved.take();
+        let Err(reason) = result else { return self.adopt(&assignment, Authority::Assignment, now) };
+        if before.as_ref().is_none_or(|before| before.assignment.stamp != stamp) {
+            self.remark(Remark::Unsaved(stamp, reason.clone()));
+            self.adopt(&assignment, Authority::Unsaved, now);
         }
+        let failures = before.map_or(0, |before| before.failures).saturating_add(1);
+        self.unsaved = Some(Unsaved { assignment, reason, failures, retry_at: now + save_pause(failures) });
     }
 
     /// Works towards this assignment from now on.
@@ -465,6 +475,12 @@ impl Core {
             effects.push(Effect::Publish(UpMessage::Report(report)));
         }
     }
+}
+
+/// The time before the next attempt to save, after so many failures in a row.
+fn save_pause(failures: u32) -> Duration {
+    let doubled = SAVE_AGAIN.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    doubled.min(SAVE_AGAIN_AT_MOST)
 }
 
 #[cfg(test)]

@@ -74,6 +74,8 @@ pub struct ModelDisk {
     pub held: Option<Assignment>,
     pub is_slow: bool,
     pub fails: bool,
+    /// How often something was to be saved.
+    pub tried: u32,
     waiting: Option<Assignment>,
 }
 
@@ -296,6 +298,7 @@ impl Device {
     }
 
     fn save(&mut self, assignment: Assignment) {
+        self.disk.tried += 1;
         let stamp = assignment.stamp;
         if !self.disk.fails {
             self.disk.held = Some(assignment);

@@ -194,6 +194,34 @@ fn a_disk_that_saves_nothing_starts_nothing_new_and_stops_what_the_hub_ends() {
 }
 
 #[test]
+fn a_disk_that_was_full_for_a_moment_is_found_free_at_once() {
+    let mut device = Device::settled(&[]);
+    device.disk.fails = true;
+    device.hear(DownMessage::Want(assignment(2, &[one(1, spec())])));
+    device.run(SECOND);
+    device.disk.fails = false;
+    device.run(SECOND * 2);
+    assert_eq!((device.running(), device.status().engine), (vec![1], EngineState::Up));
+    assert!(device.disk.held.is_some());
+}
+
+#[test]
+fn a_disk_that_stays_full_is_tried_now_and_then_and_said_to_have_failed_throughout() {
+    let mut device = Device::settled(&[]);
+    device.disk.fails = true;
+    device.hear(DownMessage::Want(assignment(2, &[one(1, spec())])));
+    device.run(SECOND);
+    let (told, tried) = (device.told.len(), device.disk.tried);
+    device.run(SECOND * 80);
+    assert!((10..=15).contains(&(device.disk.tried - tried)), "{}", device.disk.tried - tried);
+    assert_eq!(device.told.len(), told, "what has not changed is not told");
+    assert!(matches!(device.status().engine, EngineState::StorageFailed(_)));
+    device.disk.fails = false;
+    device.run(SECOND * 10);
+    assert_eq!((device.running(), device.status().engine), (vec![1], EngineState::Up));
+}
+
+#[test]
 fn a_device_that_returns_waits_a_moment_for_the_hub_and_starts_nothing_that_runs_elsewhere_by_now() {
     let mut device = Device::new(Held::Assignment(assignment(1, &[one(1, spec()), one(2, spec())])));
     device.list();
