@@ -352,7 +352,16 @@ impl Fleet {
             RollStep::Settled(number) => {
                 service.roll.batch.remove(number);
             }
+            RollStep::Stuck(stuck) => {
+                let before = std::mem::replace(&mut service.roll.stuck, stuck.clone());
+                // The values within a reason change with every copy that comes and goes: that it waits is told once.
+                if let (true, Some((number, why))) = (before.is_empty(), stuck.first_key_value()) {
+                    let text = format!("the change of {name} waits for room");
+                    tell(NoteKind::RollChanged, text, Some(&format!("{name}.{number} {why}")));
+                }
+            }
             RollStep::Pause(why) => {
+                service.roll.stuck.clear();
                 service.roll.paused = Some(why.clone());
                 self.unsaved.services.insert(six);
                 tell(NoteKind::RollPaused, format!("the change of {name} stops"), Some(why));

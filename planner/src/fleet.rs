@@ -246,6 +246,8 @@ impl Fleet {
             let name = ServiceRef { stack: stack.clone(), service: name.clone() };
             let Some(six) = self.services.find(&name) else { continue };
             if self.services.get(six).is_some_and(|service| !service.released) {
+                // One that runs everywhere has no replicas yet that could wait.
+                self.dirty.rolls.insert(six);
                 self.dirty.slots.extend(self.waiting.get(&six).into_iter().flatten().map(|&number| (six, number)));
             }
         }

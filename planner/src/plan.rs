@@ -1,5 +1,6 @@
 //! A plan: what is to change, each change with its reason. A value; who carries it out has no choice left.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use outrigger_protocol::{DeviceName, Moment, PlacementId, ReplicaName, Revision, ServiceRef};
@@ -205,6 +206,8 @@ pub enum Waiting {
     SafeMode,
     /// It keeps failing; why another device is not tried now.
     Failing(String),
+    /// It runs, with its earlier content: why the new one fits nowhere.
+    Change(String),
 }
 
 /// How a roll goes on.
@@ -218,6 +221,8 @@ pub enum RollStep {
     Pause(String),
     /// The next batch not before.
     Wait(Moment),
+    /// These cannot be changed at present; why, by number.
+    Stuck(BTreeMap<u32, Waiting>),
     /// Every copy has the present content.
     Done,
 }
@@ -306,6 +311,7 @@ impl fmt::Display for Waiting {
             Self::NoOther(device) => write!(f, "should leave {device}, and no other device can take it"),
             Self::SafeMode => f.write_str("too many devices fell silent at once, so nothing moves"),
             Self::Failing(why) => write!(f, "keeps failing: {why}"),
+            Self::Change(why) => write!(f, "keeps its earlier content: {why}"),
         }
     }
 }

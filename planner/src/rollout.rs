@@ -7,9 +7,9 @@ use std::time::Duration;
 use outrigger_protocol::{LossPolicy, Moment, Order, Phase, PlacementId, UpdateFailure};
 
 use crate::device::Device;
-use crate::filter;
+use crate::filter::{self, Refused};
 use crate::note::span;
-use crate::plan::{Cause, Change, DropCause, Liveness, Reason, RollStep};
+use crate::plan::{Cause, Change, DropCause, Liveness, Reason, RollStep, Waiting};
 use crate::reconcile::{Planner, replica};
 use crate::record::Stage;
 use crate::search::{self, Avoid};
@@ -219,9 +219,11 @@ impl<'a> Planner<'a> {
     /// Has the image pulled where the successors will run. Says whether all of it is there.
     fn prepare(&mut self, service: &'a Service, behind: &[(u32, Sorted<'a>)], touched: &BTreeSet<u32>) -> bool {
         let mut all = true;
+        let mut stuck = BTreeMap::new();
         for (number, sorted) in behind {
             if touched.contains(number) {
                 all = false;
+                stuck.extend(service.roll.stuck.get(number).map(|why| (*number, why.clone())));
                 continue;
             }
             match (sorted.prepared, sorted.old) {
@@ -234,13 +236,33 @@ impl<'a> Planner<'a> {
                     if self.prepare_one(service, *number, old) {
                         all = false;
                     } else {
+                        stuck.insert(*number, self.why_stuck(service, *number, old));
                         self.look_again(service, None, Some(self.now + LOOK_FOR_ROOM));
                     }
                 }
                 (_, None) => (),
             }
         }
+        if stuck != service.roll.stuck {
+            self.step(service, RollStep::Stuck(stuck));
+        }
         all
+    }
+
+    /// Why a successor fits nowhere: what its predecessor's device lacks, and why others are not taken.
+    fn why_stuck(&self, service: &'a Service, number: u32, old: &'a Placement) -> Waiting {
+        let Some(device) = self.fleet.devices.get(old.device) else { return Waiting::NoDevice };
+        let stop_first = service.content.spec.update.order == Order::StopFirst;
+        let here = match self.takes_successor(service, old, stop_first) {
+            Err(refused) => format!("on {}, {refused}", device.name),
+            Ok(()) => format!("{} is avoided for a while", device.name),
+        };
+        let elsewhere = match service.home(number) {
+            Some(home) => format!("its local volume is on {home}"),
+            None if is_pinned(service) => "it stays on its device, as its policy says".to_owned(),
+            None => "no other device can take the new one".to_owned(),
+        };
+        Waiting::Change(format!("{here}, and {elsewhere}"))
     }
 
     fn prepare_one(&mut self, service: &'a Service, number: u32, old: &'a Placement) -> bool {
@@ -294,19 +316,22 @@ impl<'a> Planner<'a> {
 
     /// Whether the successor of a copy can have the same device.
     fn stays_there(&self, service: &'a Service, old: &Placement, stop_first: bool) -> bool {
-        let Some(device) = self.fleet.devices.get(old.device) else { return false };
+        self.takes_successor(service, old, stop_first).is_ok()
+    }
+
+    fn takes_successor(&self, service: &'a Service, old: &Placement, stop_first: bool) -> Result<(), Refused<'a>> {
+        let (device, using) =
+            self.fleet.devices.get(old.device).zip(self.scratch.using(old.device)).ok_or(Refused::NoFacts)?;
+        stays_open(device)?;
         let content = service.content.as_ref();
+        filter::suits(device, content, self.fleet.platforms_of(&content.spec))?;
+        filter::carries(using, content)?;
         let copies = self.scratch.copies(service, old.device);
-        let room = if stop_first && old.counted {
-            let using = self.scratch.without(old.device, &old.content.need);
-            using.is_some_and(|using| filter::fits(device, &using, content, copies.saturating_sub(1)).is_ok())
-        } else {
-            let using = self.scratch.using(old.device);
-            using.is_some_and(|using| filter::fits(device, using, content, copies).is_ok())
-        };
-        let platforms = self.fleet.platforms_of(&content.spec);
-        let carried = self.scratch.using(old.device).is_some_and(|using| filter::carries(using, content).is_ok());
-        room && carried && stays_open(device) && filter::suits(device, content, platforms).is_ok()
+        if stop_first && old.counted {
+            let without = self.scratch.without(old.device, &old.content.need).ok_or(Refused::NoFacts)?;
+            return filter::fits(device, &without, content, copies.saturating_sub(1));
+        }
+        filter::fits(device, using, content, copies)
     }
 
     /// The next batch: those that do not run anyway, then as many as may be missing at once, by number.
@@ -392,8 +417,18 @@ fn is_pinned(service: &Service) -> bool {
 }
 
 /// Whether a device may be given the successor of what it has: a cordoned one keeps what it has, and changes it too.
-fn stays_open(device: &Device) -> bool {
-    device.liveness == Liveness::Up && device.availability != Availability::Drain && device.engine_away_at.is_none()
+fn stays_open(device: &Device) -> Result<(), Refused<'_>> {
+    if device.liveness != Liveness::Up {
+        return Err(Refused::Liveness(device.liveness, &device.why));
+    }
+    if device.availability == Availability::Drain {
+        return Err(Refused::Availability(device.availability));
+    }
+    match (&device.engine, device.engine_away_at) {
+        (Some(state), Some(_)) => Err(Refused::Engine(state)),
+        (None, Some(_)) => Err(Refused::NoEngine),
+        (_, None) => Ok(()),
+    }
 }
 
 /// Replicas about which this plan has already decided something wait for the next one.

@@ -68,6 +68,8 @@ pub(crate) struct Roll {
     pub batch: BTreeMap<u32, Moment>,
     pub paused: Option<String>,
     pub not_before: Option<Moment>,
+    /// Replicas whose successors fit nowhere, each with why. Worked out anew after a restart of the hub.
+    pub stuck: BTreeMap<u32, Waiting>,
 }
 
 /// A placed copy.

@@ -146,6 +146,11 @@ impl Fleet {
             }
             _ => None,
         });
+        let stuck = service.roll.stuck.values().find_map(|waiting| match waiting {
+            Waiting::Change(why) => Some(why.as_str()),
+            _ => None,
+        });
+        let trouble = trouble.or(stuck);
         match &service.roll.paused {
             Some(why) => RollView { state: RollState::Paused, done, total, reason: Some(why) },
             None if begun => RollView { state: RollState::Rolling, done, total, reason: trouble },
@@ -190,7 +195,7 @@ impl Fleet {
         });
         let up_to_date = copies.first().is_some_and(|(_, copy)| copy.revision == service.revision);
         let copies = copies.into_iter().filter_map(|(id, copy)| self.copy_view(id, copy)).collect();
-        ReplicaView { name: replica(service, number), waiting: slot.waiting.as_ref(), copies, up_to_date }
+        ReplicaView { name: replica(service, number), waiting: waiting(service, number, slot), copies, up_to_date }
     }
 
     fn copy_view<'a>(&'a self, placement: PlacementId, copy: &'a Placement) -> Option<CopyView<'a>> {
@@ -257,6 +262,11 @@ impl Fleet {
         planner.scratch.turn_to(service);
         let mut notes: Vec<String> = self.safe.iter().map(|safe| safe.why.clone()).collect();
         notes.extend(service.roll.paused.iter().map(|why| format!("its change is paused: {why}")));
+        // One that is to run everywhere has no replica yet that could say so.
+        let held = planner.held_back(service).filter(|_| service.slots.is_empty() && !service.removed);
+        notes.extend(held.map(|why| format!("nothing of it is placed yet: {why}")));
+        let stuck = service.roll.stuck.first_key_value();
+        notes.extend(stuck.map(|(number, why)| format!("its change waits: {name}.{number} {why}")));
         let slots = service.slots.iter().filter(|(n, _)| number.is_none_or(|number| number == **n));
         let replicas = slots.map(|(&n, slot)| self.explain_one(&planner, service, n, slot)).collect();
         Some(Explanation { service: name.clone(), notes, replicas })
@@ -277,7 +287,12 @@ impl Fleet {
             };
             (device.name.clone(), verdict)
         });
-        let waiting: Option<Waiting> = slot.waiting.clone();
+        let waiting = waiting(service, number, slot).cloned();
         ReplicaExplanation { replica: replica(service, number), placed, waiting, devices: devices.collect() }
     }
+}
+
+/// Why a replica waits: for a place, or with its earlier content for a place of its successor.
+fn waiting<'a>(service: &'a Service, number: u32, slot: &'a Slot) -> Option<&'a Waiting> {
+    slot.waiting.as_ref().or_else(|| service.roll.stuck.get(&number))
 }
