@@ -4,7 +4,7 @@ use outrigger_agent::core::{Action, ActionId, Core, Effect, Input, Outcome, Sett
 use outrigger_agent::engine::{EngineError, EngineEvent};
 use outrigger_protocol::{ByeReason, Load, Moment, Permille};
 
-use super::device::{Agent, HEARTBEAT};
+use super::device::Agent;
 use super::engine::{Op, Out};
 use super::queue::Time;
 use super::show;
@@ -122,7 +122,7 @@ impl World {
             return;
         }
         let settings =
-            Settings { boot: one.boot_id(), machine: one.machine, device: one.name.clone(), heartbeat: HEARTBEAT };
+            Settings { boot: one.boot_id(), machine: one.machine, device: one.name.clone(), heartbeat: one.heartbeat };
         let core = Core::new(settings, self.bug.facts(one.facts.clone()), one.file.read()).with_lease(one.lease);
         one.agent = Some(Agent { core, tick_at: Time::MAX });
         let runs = one.engine.containers().any(|container| container.state.is_running());

@@ -254,8 +254,11 @@ impl BugState {
                     assignment.stamp = self.original(assignment.stamp);
                     assignment.fleet = self.fleets.get(&assignment.stamp).copied().unwrap_or(assignment.fleet);
                 }
-                Effect::Publish(UpMessage::Report(report)) if self.bug == Some(Bug::CountsNoStatuses) => {
-                    report.statuses = 0;
+                Effect::Publish(UpMessage::Report(report)) => {
+                    report.held = report.held.map(|held| self.original(held));
+                    if self.bug == Some(Bug::CountsNoStatuses) {
+                        report.statuses = 0;
+                    }
                 }
                 Effect::Publish(UpMessage::Status(status)) => status.held = status.held.map(|held| self.original(held)),
                 Effect::Publish(UpMessage::Hello(hello)) => {

@@ -8,7 +8,7 @@ use outrigger_hub::core::Remark;
 use outrigger_planner::{Cause, Key, Liveness, PlacementRecord, Record, Stage, Value};
 use outrigger_protocol::{
     Assignment, ByeReason, DeviceName, DownMessage, FleetId, Goal, LossPolicy, PlacementId, ReplicaName, Report,
-    SessionNumber, Stamp, Status, UpMessage,
+    ServiceRef, SessionNumber, Stamp, Status, UpMessage,
 };
 
 use super::device::Device;
@@ -58,6 +58,10 @@ pub struct Checker {
     exclusive: BTreeMap<ReplicaName, BTreeSet<(usize, ContainerId)>>,
     available: BTreeMap<ReplicaName, BTreeSet<(usize, ContainerId)>>,
     mass_until: Time,
+    /// Services of which something was ever placed: from then on they wait for nothing that they depend on.
+    begun: BTreeSet<ServiceRef>,
+    /// Services of which something has run.
+    ran: BTreeSet<ServiceRef>,
 }
 
 impl Checker {
@@ -81,6 +85,8 @@ impl Checker {
             exclusive: BTreeMap::new(),
             available: BTreeMap::new(),
             mass_until: 0,
+            begun: BTreeSet::new(),
+            ran: BTreeSet::new(),
         }
     }
 
@@ -184,7 +190,9 @@ impl Checker {
 
     /// The agent's process is gone; a write under way may have become durable without anybody having been told.
     pub fn file_cut(&mut self, _device: usize, one: &mut Device) {
-        let durable = one.file.durable().cloned();
+        // A damaged file is no assignment: its device holds none, and is whoever's takes it next.
+        let Held::Assignment(durable) = one.file.read() else { return };
+        let durable = Some(durable);
         if durable.as_ref().map(|a| a.stamp) > one.duty.newest.as_ref().map(|a| a.stamp) {
             one.duty.earlier = std::mem::replace(&mut one.duty.newest, durable);
         }
@@ -264,6 +272,7 @@ impl World {
             let of_kind = if is_exclusive(&container) { &mut self.check.exclusive } else { &mut self.check.available };
             let alive = of_kind.entry(container.replica.clone()).or_default();
             if flip.runs {
+                self.check.ran.insert(container.replica.service.clone());
                 alive.insert((device, container.id.clone()));
             } else {
                 alive.remove(&(device, container.id.clone()));
@@ -290,6 +299,13 @@ impl World {
             };
             if self.check.placements.insert(*id) && !is_late {
                 self.check_new_placement(*id, placement);
+                self.check_dependencies(placement);
+            }
+        }
+        // All that one decision places begins at once.
+        for record in records {
+            if let Some(Value::Placement(placement)) = &record.value {
+                self.check.begun.insert(placement.service.clone());
             }
         }
     }
@@ -331,6 +347,23 @@ impl World {
             self.check.fail("nothing moves while more than half of the fleet is silent", seen("a mass cut"));
         }
         self.check_silence(from.as_str(), &seen("heard too lately"));
+    }
+
+    /// What a service depends on has run before the first copy of it is placed. It may have ended since, unheard.
+    fn check_dependencies(&mut self, placement: &PlacementRecord) {
+        if self.check.begun.contains(&placement.service) {
+            return;
+        }
+        let Some(fleet) = self.hub.core.as_ref().map(|core| core.fleet()) else { return };
+        let Some(view) = fleet.service(&placement.service) else { return };
+        let idle = view.spec.depends_on.iter().find(|on| {
+            let on = ServiceRef { stack: placement.service.stack.clone(), service: (*on).clone() };
+            fleet.service(&on).is_some() && !self.check.ran.contains(&on)
+        });
+        if let Some(on) = idle {
+            let seen = format!("{}.{} before {on}", placement.service, placement.number);
+            self.check.fail("what a service depends on runs before it does", seen);
+        }
     }
 
     /// A device whose copies are moved because it was lost must have been silent for long enough.
@@ -418,6 +451,9 @@ impl World {
             "roll_changed" if self.devices.iter().any(|device| !device.is_on || !device.link.is_whole()) => {
                 self.sometimes.count("a roll went on while a device was away");
             }
+            "replica_pending" if remark.reason.as_deref().is_some_and(|reason| reason.contains("waits until")) => {
+                self.sometimes.count("a service waited for what it depends on");
+            }
             "replica_moved" => {
                 let is_failing = remark.reason.as_deref().is_some_and(|reason| reason.contains("kept failing"));
                 if is_failing || remark.message.contains("kept failing") {
@@ -432,4 +468,29 @@ impl World {
 /// What does not become healthy is started anew.
 fn is_unhealthy(container: &Container) -> bool {
     container.state == ContainerState::Running { health: Health::Unhealthy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::profile::Profile;
+    use crate::sim::rng::Rng;
+
+    #[test]
+    fn a_device_whose_file_is_damaged_and_on_which_nothing_is_left_belongs_to_no_fleet() {
+        let (rng, profile) = (&mut Rng::new(1), Profile::Storage);
+        let (manners, link) = (profile.manners(rng), profile.link(rng));
+        let mut one = Device::new(0, manners, link, rng);
+        let mut check = Checker::new(1);
+        let of = |fleet| Assignment { fleet: FleetId(fleet), stamp: Stamp::default(), specs: vec![], replicas: vec![] };
+        let number = one.file.begin(of(1));
+        let (written, _) = one.file.end(number).expect("it was begun");
+        check.saved(0, &mut one, written);
+        one.file.damage();
+        check.file_damaged(&mut one);
+        // The power goes: what is on the disk is still of no use.
+        check.file_cut(0, &mut one);
+        check.saved(0, &mut one, of(2));
+        assert!(check.broken.is_none(), "{:?}", check.broken);
+    }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use outrigger_agent::core::{Core, Input};
 use outrigger_protocol::{
-    Arch, Assignment, BootId, Bytes, CgroupVersion, DeviceName, Engine as EngineFacts, EngineKind, Facts, MemoryLimits,
-    MilliCpu, Moment, SessionNumber,
+    Arch, Assignment, BootId, Bytes, CgroupVersion, DeviceName, Engine as EngineFacts, EngineKind, Facts,
+    GenericResource, MemoryLimits, MilliCpu, Moment, SessionNumber,
 };
 
 use super::disk::AssignmentFile;
@@ -64,6 +64,8 @@ pub struct Device {
     pub killed_at: Time,
     /// What the checker knows of its obedience.
     pub duty: Duty,
+    /// Time between its agent's heartbeats.
+    pub heartbeat: Duration,
 }
 
 /// An agent that runs.
@@ -118,6 +120,7 @@ impl Device {
             sent_sequence: 0,
             killed_at: 0,
             duty: Duty::default(),
+            heartbeat: HEARTBEAT,
             name,
         }
     }
@@ -174,12 +177,21 @@ fn facts(index: usize, rng: &mut Rng) -> Facts {
         cgroup: CgroupVersion::V2,
         memory_limits: MemoryLimits::Work,
         labels: vec![("rack".to_owned(), format!("r{}", index % 2))],
-        generic: vec![],
+        generic: generic(&mut rng.fork(9)),
         devices: vec![],
         root_on_flash: true,
         address: None,
     }
 }
 
-/// Time between heartbeats.
+/// Every second device has one or two of what can be counted.
+fn generic(rng: &mut Rng) -> Vec<GenericResource> {
+    let count = u32::try_from(rng.range(1, 2)).unwrap_or(1);
+    if rng.chance(500) { vec![GenericResource { kind: GENERIC.to_owned(), count }] } else { vec![] }
+}
+
+/// What some devices have and some services want.
+pub const GENERIC: &str = "npu";
+
+/// Time between heartbeats, where a device has no other.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);

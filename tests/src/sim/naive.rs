@@ -72,7 +72,7 @@ pub fn constraints(spec: &ServiceSpec, device: &DeviceView<'_>, machine: &Device
 
 /// Whether all that runs, or still may, has room on the device.
 fn room(copies: &[CopyView<'_>], machine: &Device) -> Result<(), String> {
-    let (mut cpu, mut memory) = (0_u64, 0_u64);
+    let (mut cpu, mut memory, mut counted) = (0_u64, 0_u64, Vec::new());
     for copy in copies.iter().filter(|copy| copy.stage != Stage::Prepare) {
         // A device starts a successor only when what it succeeds there has ended.
         let runs = |other: &CopyView<'_>| other.stage == Stage::Run && other.replica == copy.replica;
@@ -81,9 +81,26 @@ fn room(copies: &[CopyView<'_>], machine: &Device) -> Result<(), String> {
         }
         cpu += u64::from(copy.spec.reservation.cpu.0);
         memory += copy.spec.reservation.memory.0;
+        counted.push(copy.spec);
     }
+    has_generic(counted.into_iter(), machine)?;
     if cpu > u64::from(machine.facts.cpu.0) || memory > machine.facts.memory.0 {
         return Err(format!("{cpu} of {} and {memory} of {} reserved", machine.facts.cpu.0, machine.facts.memory.0));
+    }
+    Ok(())
+}
+
+/// Whether a device has what these reserve of what can be counted.
+fn has_generic<'a>(specs: impl Iterator<Item = &'a ServiceSpec>, machine: &Device) -> Result<(), String> {
+    let mut wanted: BTreeMap<&str, u32> = BTreeMap::new();
+    for one in specs.flat_map(|spec| &spec.reservation.generic) {
+        *wanted.entry(&one.kind).or_default() += one.count;
+    }
+    for (kind, count) in wanted {
+        let has: u32 = machine.facts.generic.iter().filter(|one| one.kind == kind).map(|one| one.count).sum();
+        if count > has {
+            return Err(format!("{count} of {has} {kind} reserved"));
+        }
     }
     Ok(())
 }
@@ -138,5 +155,5 @@ pub fn could_take(
     if cpu > u64::from(machine.facts.cpu.0) || memory > machine.facts.memory.0 {
         return Err("it is full".to_owned());
     }
-    Ok(())
+    has_generic(copies.iter().map(|copy| copy.spec).chain([spec]), machine)
 }

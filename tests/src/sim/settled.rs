@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use outrigger_agent::engine::{Container, ContainerState, Health};
+use outrigger_planner::RollState;
 use outrigger_protocol::{LossPolicy, Mode, ReplicaName, ServiceRef, ServiceSpec, VolumeMove};
 
 use super::device::Device;
@@ -53,6 +54,9 @@ impl World {
         for (replica, copies) in &own {
             self.copy_settled(replica, spec, copies)?;
         }
+        if own.is_empty() && self.is_held_back(name, spec) {
+            return self.waits_at_home(name);
+        }
         match spec.mode {
             Mode::Replicated(wanted) => self.all_placed(name, spec, wanted, &own),
             Mode::Global => self.one_everywhere(name, spec, &own),
@@ -74,7 +78,7 @@ impl World {
             let is_bound = has_home(spec) || spec.loss == LossPolicy::Wait || spec.mode == Mode::Global;
             let Some(place) = self.devices.iter().filter(|one| !is_bound || one.name == machine.name).find(could)
             else {
-                return Ok(());
+                return says_why(fleet, replica);
             };
             let (is, wanted) = (&container.image, &spec.container.image);
             return Err(format!(
@@ -121,7 +125,7 @@ impl World {
         let missing = u32::try_from(own.len()).unwrap_or(u32::MAX) < wanted;
         let Some(fleet) = self.hub.core.as_ref().map(|core| core.fleet()) else { return Err("no hub".to_owned()) };
         if !missing || has_home(spec) {
-            return if missing { self.waits_at_home(name, fleet) } else { Ok(()) };
+            return if missing { self.waits_at_home(name) } else { Ok(()) };
         }
         match self.devices.iter().find(|device| naive::could_take(fleet, spec, name, device, None).is_ok()) {
             Some(device) => {
@@ -131,8 +135,18 @@ impl World {
         }
     }
 
-    /// A service with a volume may wait for the device that has it; it says so.
-    fn waits_at_home(&self, name: &ServiceRef, fleet: &outrigger_planner::Fleet) -> Result<(), String> {
+    /// Whether something that a service depends on runs nowhere.
+    fn is_held_back(&self, name: &ServiceRef, spec: &ServiceSpec) -> bool {
+        spec.depends_on.iter().any(|on| {
+            let on = ServiceRef { stack: name.stack.clone(), service: on.clone() };
+            let mut containers = self.devices.iter().flat_map(|device| device.engine.containers());
+            !containers.any(|container| container.replica.service == on)
+        })
+    }
+
+    /// A service with a volume may wait for the device that has it, and one that depends on another for that; it says so.
+    fn waits_at_home(&self, name: &ServiceRef) -> Result<(), String> {
+        let Some(fleet) = self.hub.core.as_ref().map(|core| core.fleet()) else { return Err("no hub".to_owned()) };
         match fleet.replicas(name).find(|replica| replica.copies.is_empty() && replica.waiting.is_none()) {
             Some(replica) => Err(format!("{} is nowhere and does not say why", replica.name)),
             None => Ok(()),
@@ -156,6 +170,17 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a copy that cannot be changed has its reason told.
+fn says_why(fleet: &outrigger_planner::Fleet, replica: &ReplicaName) -> Result<(), String> {
+    let is_paused = fleet.service(&replica.service).is_some_and(|service| service.roll.state == RollState::Paused);
+    match fleet.replica(replica) {
+        Some(view) if view.waiting.is_none() && !is_paused => {
+            Err(format!("{replica} keeps its earlier content and does not say why"))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

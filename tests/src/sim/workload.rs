@@ -6,11 +6,12 @@ use std::time::Duration;
 use outrigger_hub::core::WishError;
 use outrigger_planner::{Availability, Refusal, RollState, Wish};
 use outrigger_protocol::{
-    Bytes, Constraint, ConstraintKey, ContainerSpec, DeviceName, Healthcheck, HealthcheckTest, LossPolicy, MilliCpu,
-    Mode, Mount, MountKind, Order, PortProtocol, PublishedPort, Reservation, ServiceRef, ServiceSpec, StackName,
-    StackSpec, UpdateConfig, VolumeMove,
+    Bytes, Constraint, ConstraintKey, ContainerSpec, DeviceName, GenericResource, Healthcheck, HealthcheckTest,
+    LossPolicy, MilliCpu, Mode, Mount, MountKind, Order, PortProtocol, PublishedPort, Reservation, ServiceName,
+    ServiceRef, ServiceSpec, StackName, StackSpec, UpdateConfig, VolumeMove,
 };
 
+use super::device::GENERIC;
 use super::profile::Profile;
 use super::rng::Rng;
 use super::world::{Event, World};
@@ -278,6 +279,7 @@ impl World {
     fn draw_service(&mut self, profile: Profile, stack: &str, number: u64) -> ServiceSpec {
         self.operator.contents += 1;
         let content = self.operator.contents;
+        let mut extra = self.chance.operator.fork(content);
         let chance = &mut self.chance.operator;
         // Every second content is one that was there before: going back to it is a change as well.
         let image = format!("{stack}-s{number}:{}", if chance.chance(300) { number } else { content });
@@ -296,7 +298,7 @@ impl World {
             reservation: Reservation {
                 cpu: MilliCpu(u32::try_from(chance.below(6) * 100).unwrap_or(0)),
                 memory: Bytes(chance.below(5) * (64 << 20)),
-                generic: vec![],
+                generic: draw_generic(&mut extra),
             },
             constraints: draw_constraints(chance),
             spread: vec![],
@@ -312,7 +314,7 @@ impl World {
                 monitor: Duration::from_millis(chance.range(500, 5000)),
                 ..UpdateConfig::default()
             },
-            depends_on: vec![],
+            depends_on: draw_dependency(&mut extra, number),
             labels: vec![],
         }
     }
@@ -323,6 +325,19 @@ fn draw_loss(is_exclusive: bool, chance: &mut Rng) -> LossPolicy {
         _ if is_exclusive => LossPolicy::Exclusive { lease: Duration::from_millis(chance.range(5_000, 15_000)) },
         9 => LossPolicy::Wait,
         _ => LossPolicy::Available,
+    }
+}
+
+fn draw_generic(chance: &mut Rng) -> Vec<GenericResource> {
+    if chance.chance(120) { vec![GenericResource { kind: GENERIC.to_owned(), count: 1 }] } else { vec![] }
+}
+
+/// A service may depend on the first of its stack.
+fn draw_dependency(chance: &mut Rng, number: u64) -> Vec<ServiceName> {
+    if number > 0 && chance.chance(250) {
+        vec!["s0".parse().expect("a letter and a number are a name")]
+    } else {
+        vec![]
     }
 }
 
