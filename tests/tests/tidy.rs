@@ -7,15 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may use which of our crates. Dependencies point one way; the agent knows neither planner nor hub, and the
-/// command line sees the API's types only.
-const MAY_USE: [(&str, &[&str]); 7] = [
+/// command line sees the API's types and the tokens and pins of `trust` only.
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("protocol", &[]),
     ("api", &["protocol"]),
     ("compose", &["protocol"]),
     ("planner", &["protocol"]),
-    ("agent", &["protocol"]),
-    ("hub", &["protocol", "api", "compose", "planner"]),
-    ("cli", &["api"]),
+    ("trust", &["protocol"]),
+    ("agent", &["protocol", "trust"]),
+    ("hub", &["protocol", "api", "compose", "planner", "trust"]),
+    ("cli", &["api", "trust"]),
 ];
 
 /// Folders whose code decides and does nothing else.
