@@ -308,6 +308,7 @@ impl<E: Engine> Shell<E> {
     fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Publish(message) => return self.publish(&message),
+            Effect::Adopt(_) => return Some(Input::Renewed(Err("this device has not joined a hub".to_owned()))),
             Effect::Save(assignment) => {
                 self.saves.send_replace(Some(Arc::from(assignment)));
             }
@@ -384,6 +385,8 @@ fn tell(remark: &Remark) {
         Remark::Adopted(stamp, replicas) => info!(%stamp, replicas, "assignment"),
         Remark::Older(stamp) => warn!(%stamp, "an older assignment is ignored"),
         Remark::Unsaved(stamp, reason) => warn!(%stamp, reason, "the assignment is not saved; nothing new is started"),
+        Remark::Renewed(until) => info!(valid_until = until, "a new certificate"),
+        Remark::NotRenewed(reason) => warn!(reason, "a new certificate is of no use; the present one stays"),
         Remark::Skipped(placement) => warn!(%placement, "a replica without a specification is skipped"),
     }
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Assignment, BootId, ByeReason, DownMessage, Facts, Load, LogsRequest, PlacementId, RequestId, SessionNumber, Stamp,
-    UpMessage, Usage,
+    Assignment, BootId, ByeReason, Certificate, DownMessage, Facts, Load, LogsRequest, PlacementId, RequestId,
+    SessionNumber, Stamp, UpMessage, Usage,
 };
 
 use super::action::{Action, ActionId, Outcome};
+use super::renewal::OwnCertificate;
 use crate::engine::{ContainerId, EngineEvent, PullProgress};
 
 /// What does not change while the agent runs.
@@ -63,6 +64,8 @@ pub enum Input {
     Usage(Vec<Usage>),
     /// An answer ([`Effect::Logs`]) has come to its end.
     Answered(RequestId),
+    /// An [`Effect::Adopt`] has ended; the reason if the certificate was of no use.
+    Renewed(Result<OwnCertificate, String>),
     /// Time has passed; due at [`super::Core::wake_at`] at the latest.
     Tick,
     /// The agent ends.
@@ -84,6 +87,8 @@ pub enum Effect {
     Logs(RequestId, PlacementId, ContainerId, LogsRequest),
     /// The asker has taken the parts up to this one.
     Taken(RequestId, u32),
+    /// Check this certificate, put it in the place of the present one, and say [`Input::Renewed`].
+    Adopt(Box<Certificate>),
     /// Stop answering. No [`Input::Answered`] is to follow.
     Cancel(RequestId),
 }
@@ -99,6 +104,10 @@ pub enum Remark {
     Older(Stamp),
     /// The assignment could not be saved; why.
     Unsaved(Stamp, String),
+    /// The device has a new certificate, valid until then (seconds since 1970).
+    Renewed(u64),
+    /// A certificate came that is of no use; why.
+    NotRenewed(String),
     /// A copy has no specification.
     Skipped(PlacementId),
 }

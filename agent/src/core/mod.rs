@@ -10,6 +10,7 @@ mod hold;
 mod lease;
 mod message;
 mod observed;
+mod renewal;
 mod status;
 mod track;
 mod wanted;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use outrigger_protocol::{
     Answer, AnswerBody, Ask, Assignment, Bye, Channel, DownMessage, Epoch, Facts, Hello, Lease, LogsRequest, Moment,
-    PlacementId, RequestId, SessionNumber, Stamp, UpMessage,
+    PlacementId, Renew, RequestId, SessionNumber, Stamp, UpMessage,
 };
 
 pub use action::{Action, ActionId, ImageKey, Outcome, Success};
@@ -27,12 +28,14 @@ pub use converge::{Authority, Bounds, MAX_CHECKS, MAX_PULLS, MAX_STARTS, MAX_STO
 pub use lease::Term;
 pub use message::{Effect, Held, Input, Remark, Settings};
 pub use observed::{ImageTrack, Link, Observed, Presence};
+pub use renewal::OwnCertificate;
 pub use status::cut;
 pub use track::{LONGEST_PAUSE, Over, Track, pause};
 pub use wanted::{Wanted, WantedReplica};
 
 use heartbeat::Heartbeat;
 use lease::LeaseKeeper;
+use renewal::Renewal;
 use status::{Sources, Teller};
 
 /// Questions answered at a time; each holds a connection to the engine and a window of chunks.
@@ -65,6 +68,7 @@ pub struct Core {
     tell_at: Moment,
     is_changed: bool,
     requests: BTreeSet<RequestId>,
+    renewal: Renewal,
     next_action: u64,
     is_stopping: bool,
     remarks: Vec<Remark>,
@@ -108,6 +112,7 @@ impl Core {
             tell_at: Moment::NEVER,
             is_changed: true,
             requests: BTreeSet::new(),
+            renewal: Renewal::default(),
             next_action: 0,
             is_stopping: false,
             remarks: Vec::new(),
@@ -129,6 +134,13 @@ impl Core {
     pub fn with_lease(mut self, renewed_at: Option<Moment>) -> Self {
         self.leases.resume(renewed_at);
         self.bounds.renewed_at = renewed_at;
+        self
+    }
+
+    /// The same, with the device's certificate: it asks for the next one in time.
+    #[must_use]
+    pub fn with_certificate(mut self, own: Option<OwnCertificate>) -> Self {
+        self.renewal = Renewal::of(own);
         self
     }
 
@@ -171,7 +183,8 @@ impl Core {
         let others = [self.bounds.starts_from, lease];
         let next = tracks.chain(images).chain(others).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
         let save = self.unsaved.as_ref().map_or(Moment::NEVER, |unsaved| unsaved.retry_at);
-        next.min(self.heartbeat.due_at()).min(self.tell_at).min(save)
+        let renewal = self.session.map_or(Moment::NEVER, |_| self.renewal.due_at(now, self.unix_ms(now) / 1000));
+        next.min(self.heartbeat.due_at()).min(self.tell_at).min(save).min(renewal)
     }
 
     /// What is to run here, for those who sample or count it.
@@ -233,6 +246,11 @@ impl Core {
             Input::Answered(request) => {
                 self.requests.remove(&request);
             }
+            Input::Renewed(Ok(own)) => {
+                self.remark(Remark::Renewed(own.not_after_s));
+                self.renewal.adopted(own, now);
+            }
+            Input::Renewed(Err(reason)) => self.remark(Remark::NotRenewed(reason)),
             Input::Tick => (),
             Input::Stop(reason) => {
                 self.is_stopping = true;
@@ -265,6 +283,7 @@ impl Core {
         self.leases.begin(session);
         self.bounds.is_confirmed = false;
         self.heartbeat.begin(session, now);
+        self.renewal.connected(now);
         self.hello(now, effects);
     }
 
@@ -296,7 +315,9 @@ impl Core {
             Channel::Hello | Channel::Status => self.teller.again(now),
             // A heartbeat that cannot be sent now is worth nothing later, and the asker of an answer asks again.
             Channel::Report | Channel::Bye | Channel::Answer => (),
-            Channel::Want | Channel::Routes | Channel::Lease | Channel::Ask => (),
+            // Asked again after its pause.
+            Channel::Renew => (),
+            Channel::Want | Channel::Routes | Channel::Lease | Channel::Ask | Channel::Certificate => (),
         }
     }
 
@@ -305,6 +326,7 @@ impl Core {
             DownMessage::Want(assignment) => self.want(assignment, now, effects),
             DownMessage::Lease(lease) => self.lease(lease),
             DownMessage::Ask(ask) => self.asked(ask, now, effects),
+            DownMessage::Certificate(certificate) => effects.push(Effect::Adopt(Box::new(certificate))),
         }
     }
 
@@ -381,6 +403,7 @@ impl Core {
     fn asked(&mut self, ask: Ask, now: Moment, effects: &mut Vec<Effect>) {
         match ask {
             Ask::Hello => self.hello(now, effects),
+            Ask::Renew => self.renewal.wish(),
             Ask::Logs(request, logs) => effects.push(self.start_logs(request, logs)),
             Ask::Taken(request, sequence) => {
                 if self.requests.contains(&request) {
@@ -454,6 +477,11 @@ impl Core {
         if let Some(report) = self.heartbeat.beat(now) {
             self.leases.report_sent(report.sequence, now);
             effects.push(Effect::Publish(UpMessage::Report(report)));
+        }
+        if let Some(session) = self.session
+            && let Some(request) = self.renewal.ask(now, self.unix_ms(now) / 1000)
+        {
+            effects.push(Effect::Publish(UpMessage::Renew(Renew { session, request })));
         }
     }
 }

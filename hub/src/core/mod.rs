@@ -288,8 +288,8 @@ impl HubCore {
             UpMessage::Report(report) => Heard::Report(report),
             UpMessage::Status(status) => Heard::Status(status),
             UpMessage::Bye(bye) => Heard::Bye(bye),
-            // The shell gives answers to who asked.
-            UpMessage::Answer(_) => return,
+            // The shell gives answers to who asked, and certificates.
+            UpMessage::Answer(_) | UpMessage::Renew(_) => return,
         };
         let Reply { ask_hello, lease, publish, ignored: _, notes } = self.fleet.hear(device, heard, now);
         effects.extend(notes.into_iter().map(|note| Effect::Remark(note.into())));

@@ -235,8 +235,8 @@ impl World {
             }
             Effect::Act(id, action) => self.act(device, id, action),
             Effect::Abort(id) => self.devices[device].engine.abort(id),
-            // Nobody asks for output here.
-            Effect::Logs(..) | Effect::Taken(..) | Effect::Cancel(_) => (),
+            // Nobody asks for output here, and nobody has a certificate.
+            Effect::Logs(..) | Effect::Taken(..) | Effect::Cancel(_) | Effect::Adopt(_) => (),
         }
     }
 

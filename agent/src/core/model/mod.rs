@@ -309,7 +309,7 @@ impl Device {
                 let time = self.answer_time;
                 self.later(time, Due::Answer(lease));
             }
-            Effect::Publish(_) | Effect::Logs(..) | Effect::Taken(..) | Effect::Cancel(_) => (),
+            Effect::Publish(_) | Effect::Logs(..) | Effect::Taken(..) | Effect::Cancel(_) | Effect::Adopt(_) => (),
             Effect::Save(assignment) if self.disk.is_slow => self.disk.waiting = Some(*assignment),
             Effect::Save(assignment) => self.save(*assignment),
             Effect::Abort(id) => {
