@@ -18,6 +18,7 @@ Exit codes:
   4  no such stack, service, replica or device
   5  what was waited for did not come in time
   6  the Compose file cannot be used
+  7  not allowed: not logged in, or the token's role or stacks do not reach so far
 
 A service may be named `web` if only one stack has it, else `shop/web`; a replica `web.2` or `shop/web.2`.";
 

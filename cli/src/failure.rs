@@ -24,6 +24,8 @@ pub enum Exit {
     TimedOut = 5,
     /// The Compose file cannot be used.
     Compose = 6,
+    /// The hub does not let us: nobody is logged in, or who is may not do this.
+    NotAllowed = 7,
 }
 
 /// Why a command was not done.
@@ -155,6 +157,7 @@ impl Failure {
 fn exit_of(kind: ProblemKind) -> Exit {
     match kind {
         ProblemKind::NotFound => Exit::NotFound,
+        ProblemKind::Unauthenticated | ProblemKind::Forbidden => Exit::NotAllowed,
         ProblemKind::Compose | ProblemKind::MissingInput => Exit::Compose,
         ProblemKind::Malformed
         | ProblemKind::MethodNotAllowed

@@ -244,6 +244,7 @@ fn reporter(happening: &Happening) -> Option<DeviceName> {
         | Happening::Up
         | Happening::Down { .. }
         | Happening::NameTaken { .. }
+        | Happening::Flooding { .. }
         | Happening::Kept { .. } => None,
     }
 }
@@ -254,6 +255,7 @@ fn to_input(happening: Happening) -> Input {
         Happening::Up => Input::LinkUp,
         Happening::Down { reason } => Input::LinkDown { reason },
         Happening::NameTaken { device, by } => Input::NameTaken { device, by },
+        Happening::Flooding { device } => Input::Flooding(device),
         Happening::Kept { device } => Input::Kept(device),
     }
 }

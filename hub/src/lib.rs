@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod access;
 pub mod backup;
 pub mod broker;
 pub mod clock;
@@ -12,6 +13,7 @@ pub mod handle;
 pub mod history;
 pub mod http;
 pub mod metrics;
+pub mod pki;
 pub mod registry;
 pub mod run;
 pub mod store;

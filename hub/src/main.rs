@@ -52,10 +52,10 @@ struct Settings {
     /// Folder of the store [default: /var/lib/outrigger-hub]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<String>,
-    /// Where the embedded broker listens [default: 127.0.0.1:1883]
+    /// Where the embedded broker listens [default: 0.0.0.0:8883]
     #[arg(long, value_name = "ADDR")]
     mqtt_listen: Option<String>,
-    /// Where the HTTP API listens [default: 127.0.0.1:7640]
+    /// Where the HTTP API listens [default: 0.0.0.0:7640]
     #[arg(long, value_name = "ADDR")]
     http_listen: Option<String>,
     /// Use this broker instead of the embedded one
@@ -73,8 +73,14 @@ struct Settings {
     /// The same after its connection broke [default: 2s]
     #[arg(long, value_name = "TIME")]
     lost_after_will: Option<String>,
-    /// Listen on addresses that other machines reach, although nobody is asked who he is yet
+    /// Use this broker only if this authority (a file) has signed its certificate; our own always may
+    #[arg(long, value_name = "FILE")]
+    external_broker_ca: Option<String>,
+    /// Ask nobody who he is: no TLS, no tokens, and only on this machine (127.0.0.1:7640 and 127.0.0.1:1883)
     #[arg(long)]
+    insecure_local: bool,
+    /// Gone; it says what came instead
+    #[arg(long, hide = true)]
     insecure_listen: bool,
 }
 
@@ -86,6 +92,7 @@ impl Settings {
             ("mqtt_listen", &self.mqtt_listen),
             ("http_listen", &self.http_listen),
             ("external_broker", &self.external_broker),
+            ("external_broker_ca", &self.external_broker_ca),
             ("heartbeat", &self.heartbeat),
             ("suspect_after", &self.suspect_after),
             ("lost_after", &self.lost_after),
@@ -96,8 +103,10 @@ impl Settings {
                 flags.set(key, value, Origin::Flag);
             }
         }
-        if self.insecure_listen {
-            flags.set("insecure_listen", "true", Origin::Flag);
+        for (key, is_given) in [("insecure_local", self.insecure_local), ("insecure_listen", self.insecure_listen)] {
+            if is_given {
+                flags.set(key, "true", Origin::Flag);
+            }
         }
         Ok(Config::load(self.config.as_deref(), flags)?)
     }

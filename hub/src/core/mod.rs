@@ -78,6 +78,8 @@ pub enum Input {
         /// Where the second machine is.
         by: IpAddr,
     },
+    /// A device sent far more than it may, and was cut off.
+    Flooding(DeviceName),
     /// The broker keeps an assignment for this device.
     Kept(DeviceName),
     /// Time has passed.
@@ -273,6 +275,7 @@ impl HubCore {
                 self.link_down = Some(reason);
             }
             Input::NameTaken { device, by } => effects.push(Effect::Remark(Remark::name_taken(&device, by))),
+            Input::Flooding(device) => effects.push(Effect::Remark(Remark::flooding(&device))),
             Input::Kept(device) => {
                 if self.fleet.device(&device).is_none() {
                     effects.push(Effect::Clear { device });

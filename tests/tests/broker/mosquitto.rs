@@ -71,8 +71,8 @@ impl Hub {
         let (inbox, happenings) = Inbox::new(Answers::default());
         let (outgoing, to_broker) = mpsc::channel(64);
         let account =
-            Account { host: "127.0.0.1".to_owned(), port, client_id: "outrigger-hub".to_owned(), login: None };
-        Self { happenings, outgoing, _client: start_external(account, inbox, to_broker) }
+            Account { host: "127.0.0.1".to_owned(), port, client_id: "outrigger-hub".to_owned(), login: None, tls: None };
+        Self { happenings, outgoing, _client: start_external(account, None, inbox, to_broker) }
     }
 
     async fn next(&mut self) -> Result<Happening> {
