@@ -21,8 +21,8 @@ mod service;
 mod stack;
 
 pub use access::{
-    AuditCheck, AuditList, AuditQuery, AuditRecord, Role, SecretText, SetupCode, SetupRequest, Token, TokenCreated, TokenList,
-    TokenRequest, Whoami,
+    AuditCheck, AuditList, AuditQuery, AuditRecord, Role, SecretText, SetupCode, SetupRequest, Token, TokenCreated,
+    TokenList, TokenRequest, Whoami,
 };
 pub use device::{
     Attached, Availability, Device, DeviceChange, DeviceList, DeviceState, DeviceWarning, EngineView, Forgotten, Load,

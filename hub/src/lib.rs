@@ -16,4 +16,5 @@ pub mod metrics;
 pub mod pki;
 pub mod registry;
 pub mod run;
+pub mod setup;
 pub mod store;

@@ -39,6 +39,11 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Make a setup code, with which somebody becomes administrator; earlier codes count no longer
+    SetupCode {
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Print the version
     Version,
 }
@@ -133,6 +138,11 @@ fn carry_out(cli: Cli) -> Result<()> {
             println!("restored {entries} entries into {}; the epoch is {epoch} now", path.display());
             Ok(())
         }
+        Some(Command::SetupCode { settings }) => {
+            let text = in_runtime(outrigger_hub::setup::setup_code(&settings.load()?))??;
+            println!("{text}");
+            Ok(())
+        }
         Some(Command::Version) => {
             println!("outrigger-hub {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -176,8 +186,12 @@ fn start_log() {
 }
 
 fn backup(config: &Config, file: &std::path::Path) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let bytes = runtime.context("cannot start the runtime")?.block_on(outrigger_hub::backup::backup(config, file))?;
+    let bytes = in_runtime(outrigger_hub::backup::backup(config, file))??;
     println!("wrote {bytes} bytes to {}", file.display());
     Ok(())
+}
+
+fn in_runtime<T>(work: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.context("cannot start the runtime")?.block_on(work))
 }

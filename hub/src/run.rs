@@ -1,7 +1,7 @@
 //! The hub as a program: everything that is outside is passed in or opened here, and let go in order at the end.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
-use crate::access::{Access, AccessError};
+use crate::access::{Access, AccessError, Gate};
 use crate::broker::{self, Answers, Embedded, External, Inbox};
 use crate::clock;
 use crate::config::{Broker, Config, Security};
@@ -65,6 +65,7 @@ pub enum RunError {
 #[derive(Debug)]
 pub struct Running {
     handle: HubHandle,
+    access: Access,
     stop: oneshot::Sender<()>,
     control: JoinHandle<()>,
     http: JoinHandle<()>,
@@ -88,6 +89,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let mut running = start(config).await?;
     let Addresses { mqtt, http } = running.handle.addresses();
     info!(%http, mqtt = mqtt.map(tracing::field::display), version = env!("CARGO_PKG_VERSION"), "the hub runs");
+    tell_setup_code(&running).await;
     notify(sd_notify::NotifyState::Ready);
     tokio::select! { // both may be cancelled: what ends the other ends the hub
         () = shutdown => (),
@@ -159,8 +161,8 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
     let door = pki.map_or(Door::Plain, |pki| Door::Tls(pki.server_tls().clone()));
     let (stop_http, http_stopped) = oneshot::channel::<()>();
     let ended = async move { drop(http_stopped.await) };
-    let http = tokio::spawn(http::serve(listener, door, local, handle.clone(), access, ended));
-    Ok(Running { handle, stop, control, http, stop_http, _link: link, _helpers: helpers })
+    let http = tokio::spawn(http::serve(listener, door, local, handle.clone(), access.clone(), ended));
+    Ok(Running { handle, access, stop, control, http, stop_http, _link: link, _helpers: helpers })
 }
 
 impl Running {
@@ -177,6 +179,20 @@ impl Running {
         let _ = self.stop.send(());
         let _ = self.control.await;
     }
+}
+
+/// As long as nobody may make tokens, each start prints a code for whoever sees it. Past the log: it is a secret.
+async fn tell_setup_code(running: &Running) {
+    let (Gate::Tokens(pin), now) = (running.access.gate(), clock::unix_ms()) else { return };
+    if running.access.tokens().has_admin(now) {
+        return;
+    }
+    let text = match running.access.tokens().fresh_code(pin, now).await {
+        Ok((code, _)) => http::words_with_code(&running.handle, &code),
+        Err(error) => return warn!(%error, "no setup code could be made"),
+    };
+    // Nobody reads it: `outrigger-hub setup-code` makes another.
+    let _ = writeln!(io::stdout().lock(), "{text}");
 }
 
 /// Only `outrigger-hub` itself uses it, so a hub without it is better than none.

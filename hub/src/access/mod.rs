@@ -20,7 +20,7 @@ use thiserror::Error;
 pub use attempts::Attempts;
 pub use audit::{Audit, AuditError, Entry};
 pub use rights::{Need, Reach, Right, Rights, Scope, Verdict, decide};
-pub use setup::{CODE_LIFE, SetupError, code_record};
+pub use setup::{CODE_LIFE, SetupError, code_records};
 pub use tokens::{Denied, TokenProblem, Tokens};
 
 use crate::clock;

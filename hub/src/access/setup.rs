@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::Tokens;
 use super::tokens::{TokenProblem, record};
-use crate::store::{SideError, SideRecord};
+use crate::store::{SideError, SideRecord, SideTables};
 
 /// Name of their side table.
 pub(super) const TABLE: &str = "setup-codes";
@@ -68,13 +68,16 @@ impl Tokens {
     }
 }
 
-/// A setup code as a record for the store of a hub that does not run.
+/// A setup code for the store of a hub that does not run; the earlier ones go.
 #[must_use]
-pub fn code_record(pin: Pin, now_unix_ms: u64) -> (Token, SideRecord) {
+pub fn code_records(saved: &SideTables, pin: Pin, now_unix_ms: u64) -> (Token, Vec<SideRecord>) {
     let (token, code) = fresh(pin, now_unix_ms);
+    let earlier = saved.get(TABLE).into_iter().flatten();
+    let mut records: Vec<_> =
+        earlier.map(|(key, _)| SideRecord { table: TABLE.to_owned(), key: key.clone(), value: None }).collect();
     // A code is bytes and a number: it always serialises.
-    let saved = record(TABLE, token.id, serde_json::to_vec(&code).ok());
-    (token, saved)
+    records.push(record(TABLE, token.id, serde_json::to_vec(&code).ok()));
+    (token, records)
 }
 
 fn fresh(pin: Pin, now_unix_ms: u64) -> (Token, Code) {

@@ -168,7 +168,7 @@ fn asked_host(headers: &HeaderMap) -> Option<String> {
 }
 
 /// By what the hub can be reached: as whoever asks calls it, then its other names, and loopback not at all.
-fn places(pki: &Pki, asked: Option<String>) -> Vec<String> {
+pub(super) fn places(pki: &Pki, asked: Option<String>) -> Vec<String> {
     let names = pki.server_tls().names();
     let is_loopback = |host: &str| {
         host == "localhost"

@@ -94,6 +94,27 @@ pub async fn serve(
     tokio::join!(shutdown, network, local);
 }
 
+/// What the first administrator does with a setup code.
+pub(crate) fn words_with_code(hub: &HubHandle, code: &outrigger_trust::Token) -> String {
+    let http = hub.addresses().http;
+    let host = match hub.pki().filter(|_| !http.ip().is_loopback()) {
+        Some(pki) => join::places(pki, None).into_iter().next(),
+        None => None,
+    };
+    setup_words(&host.unwrap_or_else(|| "localhost".to_owned()), http.port(), code)
+}
+
+/// The same for a hub at this host.
+#[must_use]
+pub fn setup_words(host: &str, port: u16, code: &outrigger_trust::Token) -> String {
+    let code = code.reveal();
+    format!(
+        "To become administrator, within an hour and once, on any machine that reaches this one:\n\n    \
+         outrigger login https://{host}:{port} --setup-code {code}\n\n\
+         `outrigger-hub setup-code` prints a new code."
+    )
+}
+
 /// The OpenAPI document of all routes.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
