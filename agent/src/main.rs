@@ -3,20 +3,32 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use outrigger_agent::args::{Args, Command};
+use outrigger_agent::args::{Args, Command, JoinArgs};
 use outrigger_agent::clock::Clock;
 use outrigger_agent::config::{Config, EngineChoice};
 use outrigger_agent::doctor::{self, Subject, Verdict};
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
+use outrigger_agent::identity::IdentityDir;
+use outrigger_agent::join::{self, Wish};
+use outrigger_agent::mqtt::Route;
 use outrigger_agent::probe::Root;
 use outrigger_agent::{run, signals};
 use tracing_subscriber::filter::LevelFilter;
 
+/// How often a device that has not joined looks whether it has.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
 fn main() -> ExitCode {
+    // The key, and what containers are told, must not land in a core dump.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
+        eprintln!("outrigger-agent: core dumps cannot be turned off: {error}");
+    }
     let args = Args::parse();
     match start(args) {
         Ok(code) => code,
@@ -32,7 +44,6 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         println!("outrigger-agent {}", env!("CARGO_PKG_VERSION"));
         return Ok(ExitCode::SUCCESS);
     }
-    let config = args.config()?;
     // One thread is enough, and each further one costs memory. Blocking calls (saving, resolving names) are rare and small.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -41,11 +52,12 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         .thread_keep_alive(std::time::Duration::from_secs(1))
         .build()
         .context("cannot start the runtime")?;
-    let result = match args.command {
-        Some(Command::Doctor) => runtime.block_on(examine(config)),
+    let result = match &args.command {
+        Some(Command::Join(how)) => runtime.block_on(join(&args, how)).map(|()| ExitCode::SUCCESS),
+        Some(Command::Doctor) => runtime.block_on(examine(args.config()?)),
         Some(Command::Version) | None => {
             log_to_stderr();
-            runtime.block_on(serve(config)).map(|()| ExitCode::SUCCESS)
+            runtime.block_on(serve(&args)).map(|()| ExitCode::SUCCESS)
         }
     };
     // What still blocks, such as a name that does not resolve, must not hold up the end.
@@ -53,8 +65,48 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
     result
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
-    let shutdown = signals::shutdown().context("cannot listen for signals")?;
+async fn join(args: &Args, how: &JoinArgs) -> anyhow::Result<()> {
+    let config = args.config_for_join()?;
+    let wish = Wish {
+        url: how.url.parse()?,
+        token: join::token(&how.token)?,
+        name: config.device,
+        state_dir: config.state_dir,
+        again: how.again,
+    };
+    let joined = wish.join().await?;
+    println!("Joined {} as `{}`. A running agent connects by itself within seconds.", wish.url, joined.device);
+    println!(
+        "To look at this device: sudo outrigger-agent doctor; to start the agent: sudo systemctl enable --now outrigger-agent"
+    );
+    Ok(())
+}
+
+/// Waits until the device has joined, so that the agent can be installed and started before.
+async fn joined(args: &Args) -> anyhow::Result<Config> {
+    let mut is_told = false;
+    loop {
+        let config = args.config()?;
+        if config.insecure_local || IdentityDir::of(&config.state_dir).device()?.is_some() {
+            return Ok(config);
+        }
+        if !is_told {
+            tracing::warn!(
+                "this device has not joined a hub and waits; on the hub `outrigger device invite`, here the line that it prints"
+            );
+            is_told = true;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    let mut shutdown = std::pin::pin!(signals::shutdown().context("cannot listen for signals")?);
+    // Both may be cancelled: waiting holds nothing, and the signal is listened to further.
+    let config = tokio::select! {
+        _ = &mut shutdown => return Ok(()),
+        config = joined(args) => config?,
+    };
     match config.engine.clone() {
         EngineChoice::Docker(socket) => {
             let engine = docker(&config, socket, Flavour::Docker);
@@ -77,7 +129,7 @@ async fn examine(config: Config) -> anyhow::Result<ExitCode> {
     let mut subject = Subject {
         root: Root::real(),
         unix: Clock.unix_ms() / 1_000,
-        hub: config.hub.clone(),
+        route: Route::of(&config),
         state_dir: config.state_dir.clone(),
         socket: None,
     };

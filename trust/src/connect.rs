@@ -17,6 +17,9 @@ use thiserror::Error;
 use crate::clock::instant;
 use crate::{Certificate, Pin, TlsError, provider, trusted_time};
 
+/// Time that a server has to refuse our certificate.
+const REFUSAL: Duration = Duration::from_secs(1);
+
 /// The first look went wrong.
 #[derive(Debug, Error)]
 pub enum ConnectError {
@@ -218,14 +221,31 @@ impl ServerCertVerifier for Look {
     }
 }
 
+/// A whole handshake with these settings, and a moment for the server to refuse our certificate: it does so behind the
+/// handshake. Nothing else is sent.
+///
+/// # Errors
+/// If nobody answers in time, or the two do not trust each other.
+pub fn shake_hands(host: &str, port: u16, config: Arc<ClientConfig>, timeout: Duration) -> Result<(), ConnectError> {
+    let (mut connection, mut socket) = shake(host, port, config, timeout)?;
+    let broken = |source| ConnectError::Broken { host: host.to_owned(), port, source };
+    socket.set_read_timeout(Some(REFUSAL.min(timeout))).map_err(broken)?;
+    let refused = |source| ConnectError::Tls { host: host.to_owned(), port, source };
+    match connection.read_tls(&mut socket) {
+        // Silence is consent: the server waits for us to speak.
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(()),
+        Err(error) => Err(broken(error)),
+        Ok(0) => Err(broken(io::ErrorKind::UnexpectedEof.into())),
+        Ok(_) => connection.process_new_packets().map(|_| ()).map_err(refused),
+    }
+}
+
 fn handshake(
     host: &str,
     port: u16,
     look: &Arc<Look>,
     timeout: Duration,
 ) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::Name(host.to_owned()))?;
-    let tls = |source| ConnectError::Tls { host: host.to_owned(), port, source };
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13])
         .map_err(TlsError::Version)?
@@ -233,7 +253,20 @@ fn handshake(
         .with_custom_certificate_verifier(Arc::<Look>::clone(look))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
-    let mut tls_connection = ClientConnection::new(Arc::new(config), name).map_err(tls)?;
+    let (connection, _socket) = shake(host, port, Arc::new(config), timeout)?;
+    let chain = connection.peer_certificates().unwrap_or_default();
+    Ok(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
+}
+
+fn shake(
+    host: &str,
+    port: u16,
+    config: Arc<ClientConfig>,
+    timeout: Duration,
+) -> Result<(ClientConnection, TcpStream), ConnectError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::Name(host.to_owned()))?;
+    let tls = |source| ConnectError::Tls { host: host.to_owned(), port, source };
+    let mut tls_connection = ClientConnection::new(config, name).map_err(tls)?;
     let deadline = instant() + timeout;
     let mut socket = connect(host, port, deadline)?;
     let broken = |source| ConnectError::Broken { host: host.to_owned(), port, source };
@@ -250,8 +283,7 @@ fn handshake(
             tls_connection.process_new_packets().map_err(tls)?;
         }
     }
-    let chain = tls_connection.peer_certificates().unwrap_or_default();
-    Ok(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
+    Ok((tls_connection, socket))
 }
 
 /// Tries the host's addresses in turn.

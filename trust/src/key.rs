@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::der::{BIT_STRING, CONTEXT_0, INTEGER, OBJECT, SEQUENCE, SET, UTF8, value};
 use crate::pem::encode;
+use crate::pin::sha256;
 
 /// `id-ecPublicKey`.
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
@@ -71,20 +72,37 @@ impl DeviceKey {
         encode("PRIVATE KEY", self.pkcs8.secret_der())
     }
 
+    /// SHA-256 of its public half, as [`crate::Certificate::key_digest`] has it.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        sha256(&self.public())
+    }
+
+    /// The public half as certificates hold it (`SubjectPublicKeyInfo`).
+    fn public(&self) -> Vec<u8> {
+        let algorithm = value(SEQUENCE, &[&value(OBJECT, &[EC_PUBLIC_KEY]), &value(OBJECT, &[P256])]);
+        value(SEQUENCE, &[&algorithm, &value(BIT_STRING, &[&[0], self.pair.public_key().as_ref()])])
+    }
+
     /// A request for a certificate with this name, as PEM.
     ///
     /// # Errors
     /// If the system gives no random numbers.
     pub fn request(&self, name: &str) -> Result<String, KeyError> {
-        let algorithm = value(SEQUENCE, &[&value(OBJECT, &[EC_PUBLIC_KEY]), &value(OBJECT, &[P256])]);
-        let key = value(SEQUENCE, &[&algorithm, &value(BIT_STRING, &[&[0], self.pair.public_key().as_ref()])]);
+        Ok(encode("CERTIFICATE REQUEST", &self.request_der(name)?))
+    }
+
+    /// The same, as DER.
+    ///
+    /// # Errors
+    /// If the system gives no random numbers.
+    pub fn request_der(&self, name: &str) -> Result<Vec<u8>, KeyError> {
         let part = value(SEQUENCE, &[&value(OBJECT, &[COMMON_NAME]), &value(UTF8, &[name.as_bytes()])]);
         let subject = value(SEQUENCE, &[&value(SET, &[&part])]);
-        let body = value(SEQUENCE, &[&value(INTEGER, &[&[0]]), &subject, &key, &value(CONTEXT_0, &[])]);
+        let body = value(SEQUENCE, &[&value(INTEGER, &[&[0]]), &subject, &self.public(), &value(CONTEXT_0, &[])]);
         let signature = self.pair.sign(&SystemRandom::new(), &body).map_err(|_| KeyError::Random)?;
         let algorithm = value(SEQUENCE, &[&value(OBJECT, &[ECDSA_SHA256])]);
-        let request = value(SEQUENCE, &[&body, &algorithm, &value(BIT_STRING, &[&[0], signature.as_ref()])]);
-        Ok(encode("CERTIFICATE REQUEST", &request))
+        Ok(value(SEQUENCE, &[&body, &algorithm, &value(BIT_STRING, &[&[0], signature.as_ref()])]))
     }
 }
 

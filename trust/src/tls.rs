@@ -5,11 +5,12 @@ use std::sync::Arc;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{cipher_suite, default_provider, kx_group};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 use thiserror::Error;
 
+use crate::Certificate;
 use crate::verify::HubVerifier;
 
 /// A certificate with its chain, and the key that goes with it.
@@ -36,6 +37,15 @@ pub enum TlsError {
     /// Certificate and key do not belong together, or make no sense.
     #[error("the certificate and its key cannot be used together")]
     Identity(#[source] rustls::Error),
+    /// No certificate where there must be one.
+    #[error("there is no certificate")]
+    NoCertificate,
+    /// None of the authorities has signed it.
+    #[error("none of the authorities has signed the certificate")]
+    NotSigned(#[source] rustls::Error),
+    /// The host is no name and no address.
+    #[error("`{0}` is no name and no address of a host")]
+    Name(String),
     /// The provider cannot do what we ask of it.
     #[error("the TLS library cannot do version 1.3")]
     Version(#[source] rustls::Error),
@@ -83,13 +93,53 @@ pub fn client_config(
     identity: Option<Identity>,
     floor: Option<UnixTime>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
+    config_of(None, authorities, identity, floor)
+}
+
+/// The same, for a library that dials an address: the server's certificate must name `host` all the same.
+///
+/// # Errors
+/// If `host` is no name and no address, there is no authority, or a certificate or key makes no sense.
+pub fn client_config_for(
+    host: &str,
+    authorities: &[CertificateDer<'_>],
+    identity: Option<Identity>,
+    floor: Option<UnixTime>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?;
+    config_of(Some(name), authorities, identity, floor)
+}
+
+/// Whether one of these authorities has signed this certificate of a device, by way of what stands behind it in the chain.
+/// Judged at its own beginning: whether it counts *now* is for the hub to say, whose clock is right.
+///
+/// # Errors
+/// If none has, or a certificate makes no sense.
+pub fn verify_device_chain(
+    chain: &[CertificateDer<'_>],
+    authorities: &[CertificateDer<'_>],
+) -> Result<Certificate, TlsError> {
+    let damaged = |_| TlsError::Authority(rustls::CertificateError::BadEncoding.into());
+    let (leaf, others) = chain.split_first().ok_or(TlsError::NoCertificate)?;
+    let read = Certificate::read(leaf).map_err(damaged)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(store_of(authorities)?, provider()).build()?;
+    verifier.verify_client_cert(leaf, others, read.not_before).map_err(TlsError::NotSigned)?;
+    Ok(read)
+}
+
+fn config_of(
+    name: Option<ServerName<'static>>,
+    authorities: &[CertificateDer<'_>],
+    identity: Option<Identity>,
+    floor: Option<UnixTime>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = provider();
     let usual = WebPkiServerVerifier::builder_with_provider(store_of(authorities)?, Arc::clone(&provider)).build()?;
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&version::TLS13])
         .map_err(TlsError::Version)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(HubVerifier { usual, floor }));
+        .with_custom_certificate_verifier(Arc::new(HubVerifier { usual, floor, name }));
     let mut config = match identity {
         Some(identity) => config.with_client_auth_cert(identity.chain, identity.key).map_err(TlsError::Identity)?,
         None => config.with_no_client_auth(),

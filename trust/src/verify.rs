@@ -28,6 +28,8 @@ pub fn trusted_time(clock: UnixTime, floor: Option<UnixTime>, server_not_before:
 pub(crate) struct HubVerifier {
     pub(crate) usual: Arc<WebPkiServerVerifier>,
     pub(crate) floor: Option<UnixTime>,
+    /// What the certificate must name, where that is not what was dialled: our MQTT crate dials addresses.
+    pub(crate) name: Option<ServerName<'static>>,
 }
 
 impl ServerCertVerifier for HubVerifier {
@@ -41,6 +43,7 @@ impl ServerCertVerifier for HubVerifier {
     ) -> Result<ServerCertVerified, Error> {
         let read = Certificate::read(end_entity).map_err(|_| CertificateError::BadEncoding)?;
         let now = trusted_time(now, self.floor, read.not_before);
+        let server_name = self.name.as_ref().unwrap_or(server_name);
         self.usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
@@ -133,6 +136,31 @@ mod tests {
     fn a_clock_in_1970_is_replaced_by_what_is_known_to_have_passed() {
         assert_eq!(trusted_time(at(5), Some(at(100)), at(150)), at(150));
         assert_eq!(trusted_time(at(5), Some(at(100)), at(50)), at(100));
+    }
+
+    /// What a device with this clock and floor makes of a hub whose certificate counts from 2026 to 2030.
+    fn verdict(clock: UnixTime, floor: Option<UnixTime>) -> Result<(), Trouble> {
+        let authority = crate::testing::TestAuthority::new();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.certificate()).unwrap();
+        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crate::provider()).build().unwrap();
+        let name = ServerName::try_from("hub").unwrap();
+        let verifier = HubVerifier { usual, floor, name: Some(name) };
+        let (chain, _) = authority.server(&["hub"]);
+        let dialled = ServerName::try_from("10.0.0.1").unwrap();
+        let judged = verifier.verify_server_cert(&chain[0], &chain[1..], &dialled, &[], clock);
+        judged.map(|_| ()).map_err(|error| trouble_of(&error))
+    }
+
+    #[test]
+    fn a_board_without_a_clock_is_not_locked_out_and_an_ended_certificate_stays_ended() {
+        let (in_2025, in_2027, in_2031) = (at(1_750_000_000), at(1_800_000_000), at(1_930_000_000));
+        assert_eq!(verdict(in_2027, None), Ok(()));
+        assert_eq!(verdict(at(0), None), Err(Trouble::ServerNotYetValid), "without a floor the clock is all there is");
+        assert_eq!(verdict(at(0), Some(in_2025)), Ok(()), "a hub that has renewed its certificate since");
+        assert_eq!(verdict(at(0), Some(in_2027)), Ok(()));
+        assert_eq!(verdict(at(0), Some(in_2031)), Err(Trouble::ServerExpired));
+        assert_eq!(verdict(in_2031, Some(in_2027)), Err(Trouble::ServerExpired), "expiry still counts");
     }
 
     proptest! {

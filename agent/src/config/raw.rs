@@ -6,8 +6,9 @@ use toml::de::{DeTable, DeValue};
 use super::{Placed, Problem};
 
 /// Keys of the file.
-pub const KEYS: [&str; 9] =
-    ["name", "hub", "scope", "state_dir", "engine", "engine_socket", "heartbeat", "labels", "generic"];
+pub const KEYS: [&str; 10] = [
+    "name", "hub", "insecure_local", "scope", "state_dir", "engine", "engine_socket", "heartbeat", "labels", "generic",
+];
 /// How like a known key an unknown one must be for us to think that it was meant.
 const ALIKE: f64 = 0.7;
 
@@ -18,6 +19,8 @@ pub struct Raw {
     pub name: Option<Placed<String>>,
     /// The broker's address.
     pub hub: Option<Placed<String>>,
+    /// Whether to do without TLS.
+    pub insecure_local: Option<Placed<String>>,
     /// The scope.
     pub scope: Option<Placed<String>>,
     /// The state folder.
@@ -63,6 +66,7 @@ impl Raw {
         let place = match key {
             "name" => &mut self.name,
             "hub" => &mut self.hub,
+            "insecure_local" => &mut self.insecure_local,
             "scope" => &mut self.scope,
             "state_dir" => &mut self.state_dir,
             "engine" => &mut self.engine,
@@ -118,6 +122,7 @@ impl Raw {
         Self {
             name: over.name.or(self.name),
             hub: over.hub.or(self.hub),
+            insecure_local: over.insecure_local.or(self.insecure_local),
             scope: over.scope.or(self.scope),
             state_dir: over.state_dir.or(self.state_dir),
             engine: over.engine.or(self.engine),

@@ -64,6 +64,8 @@ pub enum Input {
     Usage(Vec<Usage>),
     /// An answer ([`Effect::Logs`]) has come to its end.
     Answered(RequestId),
+    /// The device has this certificate. Given before [`Self::Connected`], for each connection.
+    Certificate(OwnCertificate),
     /// An [`Effect::Adopt`] has ended; the reason if the certificate was of no use.
     Renewed(Result<OwnCertificate, String>),
     /// Time has passed; due at [`super::Core::wake_at`] at the latest.

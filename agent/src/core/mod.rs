@@ -137,13 +137,6 @@ impl Core {
         self
     }
 
-    /// The same, with the device's certificate: it asks for the next one in time.
-    #[must_use]
-    pub fn with_certificate(mut self, own: Option<OwnCertificate>) -> Self {
-        self.renewal = Renewal::of(own);
-        self
-    }
-
     /// When the report was sent that the hub has answered last. Worth keeping where it survives the agent but not the boot.
     #[must_use]
     pub fn renewed_at(&self) -> Option<Moment> {
@@ -246,9 +239,10 @@ impl Core {
             Input::Answered(request) => {
                 self.requests.remove(&request);
             }
+            Input::Certificate(own) => self.renewal.is(own, now),
             Input::Renewed(Ok(own)) => {
                 self.remark(Remark::Renewed(own.not_after_s));
-                self.renewal.adopted(own, now);
+                self.renewal.is(own, now);
             }
             Input::Renewed(Err(reason)) => self.remark(Remark::NotRenewed(reason)),
             Input::Tick => (),

@@ -59,26 +59,22 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    pub(super) fn of(own: Option<OwnCertificate>) -> Self {
-        Self { own, ..Self::default() }
-    }
-
     /// The hub wishes a request now.
     pub(super) fn wish(&mut self) {
         self.is_wished = true;
     }
 
-    /// A connection stands: what was asked on another one is forgotten, and asked again soon.
+    /// A connection stands: what was asked on another one may be lost, and is asked again after the first pause.
     pub(super) fn connected(&mut self, now: Moment) {
-        if self.since == Moment::ZERO {
-            self.since = now;
-        }
-        self.tries = self.tries.min(1);
+        self.tries = 0;
+        self.asked_at = self.asked_at.map(|_| now);
     }
 
-    /// There is another certificate.
-    pub(super) fn adopted(&mut self, own: OwnCertificate, now: Moment) {
-        *self = Self { own: Some(own), since: now, ..Self::default() };
+    /// The device has this certificate now. The same one again changes nothing.
+    pub(super) fn is(&mut self, own: OwnCertificate, now: Moment) {
+        if self.own.as_ref().is_none_or(|before| before.serial != own.serial) {
+            *self = Self { own: Some(own), since: now, ..Self::default() };
+        }
     }
 
     /// When to ask next, given the time of day at this moment.
@@ -123,6 +119,12 @@ mod tests {
         Moment(1000 + seconds * 1000)
     }
 
+    fn of(serial: u64) -> Renewal {
+        let mut renewal = Renewal::default();
+        renewal.is(own(serial), at(0));
+        renewal
+    }
+
     /// Days after the start at which requests are sent, by a device that looks at its clock each hour.
     fn asked(renewal: &mut Renewal, clock: impl Fn(u64) -> u64, days: u64) -> Vec<u64> {
         renewal.connected(at(0));
@@ -132,25 +134,25 @@ mod tests {
 
     #[test]
     fn two_that_joined_together_do_not_renew_together() {
-        let first = |serial| asked(&mut Renewal::of(Some(own(serial))), |s| START + s, 90)[0];
+        let first = |serial| asked(&mut of(serial), |s| START + s, 90)[0];
         let days: std::collections::BTreeSet<u64> = (0..100).map(|n| first(n * 7919)).collect();
         assert!(days.len() >= 20, "spread over {days:?}");
     }
 
     #[test]
     fn it_asks_until_it_gets_one_and_then_not_for_half_a_life() {
-        let mut renewal = Renewal::of(Some(own(0)));
+        let mut renewal = of(0);
         let days = asked(&mut renewal, |s| START + s, 90);
         assert!(days.len() > 100 && days.len() < 4 * 45 + 20, "{}", days.len());
-        let next = OwnCertificate { not_before_s: START + 90 * DAY, not_after_s: START + 180 * DAY, ..own(0) };
-        renewal.adopted(next, at(90 * DAY));
+        let next = OwnCertificate { not_before_s: START + 90 * DAY, not_after_s: START + 180 * DAY, ..own(301) };
+        renewal.is(next, at(90 * DAY));
         assert_eq!(renewal.due_at(at(90 * DAY), START + 90 * DAY), at(135 * DAY));
     }
 
     #[test]
     fn a_clock_in_1970_asks_once_in_each_boot_and_not_all_at_once() {
         let first = |serial| {
-            let mut renewal = Renewal::of(Some(own(serial)));
+            let mut renewal = of(serial);
             renewal.connected(at(0));
             renewal.due_at(at(0), 5)
         };
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_hub_that_wishes_one_gets_one_but_not_a_flood() {
-        let mut renewal = Renewal::of(Some(own(0)));
+        let mut renewal = of(0);
         renewal.connected(at(0));
         let mut asked = 0;
         for second in 0..60 {
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn without_a_certificate_nothing_is_asked() {
-        let mut renewal = Renewal::of(None);
+        let mut renewal = Renewal::default();
         renewal.wish();
         assert_eq!(renewal.ask(at(0), START), None);
         assert_eq!(renewal.due_at(at(0), START), Moment::NEVER);
