@@ -35,6 +35,9 @@ pub struct Args {
     /// The engine's socket [default: DOCKER_HOST, else /var/run/docker.sock]
     #[arg(global = true, long, value_name = "PATH")]
     pub engine_socket: Option<String>,
+    /// What the owner of this device allows [default: /etc/outrigger/policy.toml]
+    #[arg(global = true, long, value_name = "PATH")]
+    pub policy: Option<String>,
     /// Time between reports [default: 1s]
     #[arg(global = true, long, value_name = "TIME")]
     pub heartbeat: Option<String>,
@@ -136,6 +139,7 @@ impl Args {
             state_dir: self.state_dir.as_ref().map(flag),
             engine: self.engine.as_ref().map(flag),
             engine_socket: self.engine_socket.as_ref().map(flag),
+            policy: self.policy.as_ref().map(flag),
             heartbeat: self.heartbeat.as_ref().map(flag),
             labels: pairs(&self.labels),
             generic: pairs(&self.generic),

@@ -15,6 +15,7 @@ pub mod join;
 mod lease_file;
 mod logs;
 pub mod mqtt;
+pub mod policy;
 pub mod probe;
 pub mod run;
 pub mod signals;

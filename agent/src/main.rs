@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,6 +17,7 @@ use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
 use outrigger_agent::identity::IdentityDir;
 use outrigger_agent::join::{self, Wish};
 use outrigger_agent::mqtt::Route;
+use outrigger_agent::policy::Policy;
 use outrigger_agent::probe::Root;
 use outrigger_agent::{run, signals};
 use tracing_subscriber::filter::LevelFilter;
@@ -107,18 +109,19 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         _ = &mut shutdown => return Ok(()),
         config = joined(args) => config?,
     };
+    let policy = Arc::new(config.load_policy());
     match config.engine.clone() {
         EngineChoice::Docker(socket) => {
-            let engine = docker(&config, socket, Flavour::Docker);
-            run::run(config, engine, shutdown).await?;
+            let engine = docker(&config, &policy, socket, Flavour::Docker);
+            run::run(config, policy, engine, shutdown).await?;
         }
         EngineChoice::Podman(socket) => {
-            let engine = docker(&config, socket, Flavour::Podman);
-            run::run(config, engine, shutdown).await?;
+            let engine = docker(&config, &policy, socket, Flavour::Podman);
+            run::run(config, policy, engine, shutdown).await?;
         }
         EngineChoice::Memory => {
             let engine = MemoryEngine::new(Behaviour::default());
-            run::run(config, engine, shutdown).await?;
+            run::run(config, policy, engine, shutdown).await?;
         }
     }
     Ok(())
@@ -126,21 +129,23 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
 
 /// Exit code 0 if this device is ready, 1 if something is wrong.
 async fn examine(config: Config) -> anyhow::Result<ExitCode> {
+    let policy = Arc::new(config.load_policy());
     let mut subject = Subject {
         root: Root::real(),
         unix: Clock.unix_ms() / 1_000,
         route: Route::of(&config),
         state_dir: config.state_dir.clone(),
         socket: None,
+        policy: Policy::clone(&policy),
     };
     let seen = match config.engine.clone() {
         EngineChoice::Docker(socket) => {
             subject.socket = Some(socket.clone());
-            doctor::inspect(&subject, &docker(&config, socket, Flavour::Docker)).await
+            doctor::inspect(&subject, &docker(&config, &policy, socket, Flavour::Docker)).await
         }
         EngineChoice::Podman(socket) => {
             subject.socket = Some(socket.clone());
-            doctor::inspect(&subject, &docker(&config, socket, Flavour::Podman)).await
+            doctor::inspect(&subject, &docker(&config, &policy, socket, Flavour::Podman)).await
         }
         EngineChoice::Memory => doctor::inspect(&subject, &MemoryEngine::new(Behaviour::default())).await,
     };
@@ -149,9 +154,9 @@ async fn examine(config: Config) -> anyhow::Result<ExitCode> {
     Ok(if verdict == Verdict::Wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn docker(config: &Config, socket: PathBuf, flavour: Flavour) -> DockerEngine {
+fn docker(config: &Config, policy: &Arc<Policy>, socket: PathBuf, flavour: Flavour) -> DockerEngine {
     let (scope, device) = (config.scope.clone(), config.device.clone());
-    DockerEngine::new(DockerConfig { socket, flavour, scope, device })
+    DockerEngine::new(DockerConfig { socket, flavour, scope, device, policy: Arc::clone(policy) })
 }
 
 fn log_to_stderr() {

@@ -19,6 +19,7 @@ use crate::identity::IdentityDir;
 use crate::lease_file::LeaseFile;
 use crate::logs;
 use crate::mqtt::{self, MqttEvent, Route, SendError, Sender, Target};
+use crate::policy::Policy;
 use crate::probe::{self, OwnFacts, Root, Sampler, UsageSampler};
 use crate::state::{Saver, StateDir, StateError};
 use crate::watchdog::Watchdog;
@@ -58,6 +59,7 @@ pub enum RunError {
 /// If it cannot begin. Once it runs it does not fail: what is broken outside is reported to the hub.
 pub async fn run<E: Engine>(
     config: Config,
+    policy: Arc<Policy>,
     engine: E,
     shutdown: impl Future<Output = ByeReason>,
 ) -> Result<(), RunError> {
@@ -77,6 +79,7 @@ pub async fn run<E: Engine>(
         machine: state.machine()?,
         device: config.device.clone(),
         heartbeat: config.heartbeat,
+        policy: Arc::clone(&policy),
     };
     let lease_file = LeaseFile::of(config.device.as_str(), &config.state_dir, settings.boot);
     let core = Core::new(settings, facts, state.held()).with_lease(lease_file.read());
@@ -412,6 +415,7 @@ fn tell(remark: &Remark) {
         Remark::Unsaved(stamp, reason) => warn!(%stamp, reason, "the assignment is not saved; nothing new is started"),
         Remark::Renewed(until) => info!(valid_until = until, "a new certificate"),
         Remark::NotRenewed(reason) => warn!(reason, "a new certificate is of no use; the present one stays"),
+        Remark::Refused(replica, reason) => warn!(%replica, reason, "not allowed here"),
         Remark::Skipped(placement) => warn!(%placement, "a replica without a specification is skipped"),
     }
 }

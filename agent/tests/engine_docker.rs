@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod engine_common;
+#[path = "engine_docker/owner.rs"]
+mod owner;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use engine_common::{Bench, Watched, new};
 use futures_util::StreamExt;
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::{Engine, EngineError, EngineEvent, PullProgress};
+use outrigger_agent::policy::Policy;
 use outrigger_agent::probe::{Root, UsageSampler};
 use outrigger_protocol::{
     Bytes, CgroupLimits, ContainerSpec, EngineKind, Healthcheck, HealthcheckTest, Moment, PlacementId,
@@ -48,12 +51,17 @@ async fn bench() -> Real {
 }
 
 fn engine(socket: &str, flavour: Flavour, scope: &str) -> Arc<DockerEngine> {
+    engine_under(socket, flavour, scope, Policy::default())
+}
+
+fn engine_under(socket: &str, flavour: Flavour, scope: &str, policy: Policy) -> Arc<DockerEngine> {
     let device = "bench".parse().unwrap();
     Arc::new(DockerEngine::new(DockerConfig {
         socket: PathBuf::from(socket),
         flavour,
         scope: scope.to_owned(),
         device,
+        policy: Arc::new(policy),
     }))
 }
 

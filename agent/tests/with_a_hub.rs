@@ -4,6 +4,7 @@
 mod fake_hub;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fake_hub::{DEADLINE, FakeHub, Heard};
@@ -38,6 +39,7 @@ impl Device {
             scope: "pi".into(),
             state_dir: folder.path().to_owned(),
             engine: EngineChoice::Memory,
+            policy: "/nowhere/policy.toml".into(),
             heartbeat: Duration::from_millis(200),
             labels: vec![],
             generic: vec![],
@@ -49,7 +51,7 @@ impl Device {
         let (stop, stopped) = oneshot::channel();
         let (config, engine) = (self.config.clone(), self.engine.clone());
         let task = tokio::spawn(async move {
-            outrigger_agent::run::run(config, engine, async { stopped.await.unwrap() }).await.unwrap();
+            outrigger_agent::run::run(config, Arc::default(), engine, async { stopped.await.unwrap() }).await.unwrap();
         });
         self.running = Some((stop, task));
     }

@@ -11,6 +11,8 @@ use thiserror::Error;
 
 pub use raw::{KEYS, Raw};
 
+use crate::policy::{Guarded, Policy};
+
 /// Where the file is if nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/outrigger/agent.toml";
 /// The hub of `--insecure-local`.
@@ -45,6 +47,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Which engine runs the containers.
     pub engine: EngineChoice,
+    /// The file with what the owner of the device allows.
+    pub policy: PathBuf,
     /// Time between reports.
     pub heartbeat: Duration,
     /// Labels of the device, in the order of their keys.
@@ -158,12 +162,27 @@ impl Config {
                 insecure_local,
                 state_dir: raw.state_dir.map_or_else(|| DEFAULT_STATE_DIR.into(), |dir| dir.value.into()),
                 engine,
+                policy: raw.policy.map_or_else(|| crate::policy::DEFAULT_PATH.into(), |path| path.value.into()),
                 heartbeat,
                 labels,
                 generic,
             }),
             (.., problems) => Err(ConfigError::Nonsense { from: from.to_owned(), problems }),
         }
+    }
+}
+
+impl Config {
+    /// Reads what the owner of the device allows. What is broken there is the strict default, and says so.
+    #[must_use]
+    pub fn load_policy(&self) -> Policy {
+        let socket = match &self.engine {
+            EngineChoice::Docker(socket) | EngineChoice::Podman(socket) => Some(socket.as_path()),
+            EngineChoice::Memory => None,
+        };
+        let own = [Some(self.state_dir.as_path()), socket, self.policy.parent()];
+        let own = own.into_iter().flatten().map(|path| path.display().to_string());
+        Policy::load(&self.policy, Guarded(own.collect()))
     }
 }
 

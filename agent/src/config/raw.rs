@@ -6,8 +6,9 @@ use toml::de::{DeTable, DeValue};
 use super::{Placed, Problem};
 
 /// Keys of the file.
-pub const KEYS: [&str; 10] = [
-    "name", "hub", "insecure_local", "scope", "state_dir", "engine", "engine_socket", "heartbeat", "labels", "generic",
+pub const KEYS: [&str; 11] = [
+    "name", "hub", "insecure_local", "scope", "state_dir", "engine", "engine_socket", "policy", "heartbeat", "labels",
+    "generic",
 ];
 /// How like a known key an unknown one must be for us to think that it was meant.
 const ALIKE: f64 = 0.7;
@@ -29,6 +30,8 @@ pub struct Raw {
     pub engine: Option<Placed<String>>,
     /// The engine's socket.
     pub engine_socket: Option<Placed<String>>,
+    /// The file with what the owner allows.
+    pub policy: Option<Placed<String>>,
     /// The heartbeat.
     pub heartbeat: Option<Placed<String>>,
     /// Labels, in the order of their keys.
@@ -71,6 +74,7 @@ impl Raw {
             "state_dir" => &mut self.state_dir,
             "engine" => &mut self.engine,
             "engine_socket" => &mut self.engine_socket,
+            "policy" => &mut self.policy,
             "heartbeat" => &mut self.heartbeat,
             "labels" => {
                 self.labels = self.pairs(key, line, value, at);
@@ -127,6 +131,7 @@ impl Raw {
             state_dir: over.state_dir.or(self.state_dir),
             engine: over.engine.or(self.engine),
             engine_socket: over.engine_socket.or(self.engine_socket),
+            policy: over.policy.or(self.policy),
             heartbeat: over.heartbeat.or(self.heartbeat),
             labels: merged(self.labels, over.labels),
             generic: merged(self.generic, over.generic),

@@ -1,15 +1,17 @@
 //! What goes into the core and what comes out of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Assignment, BootId, ByeReason, Certificate, DownMessage, Facts, Load, LogsRequest, PlacementId, RequestId,
-    SessionNumber, Stamp, UpMessage, Usage,
+    Assignment, BootId, ByeReason, Certificate, DownMessage, Facts, Load, LogsRequest, PlacementId, ReplicaName,
+    RequestId, SessionNumber, Stamp, UpMessage, Usage,
 };
 
 use super::action::{Action, ActionId, Outcome};
 use super::renewal::OwnCertificate;
 use crate::engine::{ContainerId, EngineEvent, PullProgress};
+use crate::policy::Policy;
 
 /// What does not change while the agent runs.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub struct Settings {
     pub device: outrigger_protocol::DeviceName,
     /// Time between reports.
     pub heartbeat: Duration,
+    /// What the owner of the device allows.
+    pub policy: Arc<Policy>,
 }
 
 /// What the disk had when the agent started.
@@ -110,6 +114,8 @@ pub enum Remark {
     Renewed(u64),
     /// A certificate came that is of no use; why.
     NotRenewed(String),
+    /// The owner of the device does not let a replica run; why.
+    Refused(ReplicaName, String),
     /// A copy has no specification.
     Skipped(PlacementId),
 }

@@ -13,6 +13,7 @@ use super::trust::{self, Trust};
 use crate::config::HubAddress;
 use crate::engine::{Description, Engine, EngineError};
 use crate::mqtt::Route;
+use crate::policy::Policy;
 use crate::probe::{Root, Sampler, cgroup_version, memory_limits};
 
 /// Longest wait for the hub, for a name server, or for the time service to say whether it is synchronised.
@@ -31,6 +32,8 @@ pub struct Subject {
     pub state_dir: PathBuf,
     /// The engine's socket; none for the engine in memory.
     pub socket: Option<PathBuf>,
+    /// What the owner allows.
+    pub policy: Policy,
 }
 
 /// What was seen.
@@ -64,6 +67,8 @@ pub struct Inspection {
     pub trust: Trust,
     /// The hub; none: the device has not joined one.
     pub hub: Option<HubAddress>,
+    /// What the owner allows.
+    pub policy: Policy,
     /// Whether it is reached.
     pub reach: Reach,
 }
@@ -132,6 +137,7 @@ pub async fn inspect(subject: &Subject, engine: &impl Engine) -> Inspection {
         state_space: nearest(&subject.state_dir).and_then(space),
         trust,
         hub,
+        policy: subject.policy.clone(),
         reach,
     }
 }

@@ -6,6 +6,7 @@ use super::inspect::{Inspection, Reach, Space, StateDir};
 use super::{Finding, Verdict, trust};
 use crate::config::HubAddress;
 use crate::engine::{Description, EngineError};
+use crate::policy::Origin;
 
 /// 2026-01-01: before this release was made. A board without a battery starts with an older date.
 const NOT_BEFORE: u64 = 1_767_225_600;
@@ -28,6 +29,7 @@ pub fn findings(seen: &Inspection) -> Vec<Finding> {
     findings.push(engine(seen));
     findings.extend(seen.engine_space.as_ref().map(images));
     findings.push(state(seen));
+    findings.push(policy(seen));
     findings.extend(trust::identity(seen));
     findings.extend(seen.hub.as_ref().map(|address| hub(seen, address)));
     findings.extend(trust::handshake(seen));
@@ -205,6 +207,26 @@ fn state(seen: &Inspection) -> Finding {
         ),
         Some(_) | None if seen.state == StateDir::CanBeMade => fine(ABOUT, format!("{path} will be made")),
         Some(_) | None => fine(ABOUT, format!("{path} can be written")),
+    }
+}
+
+fn policy(seen: &Inspection) -> Finding {
+    const ABOUT: &str = "policy";
+    let path = seen.policy.path.display();
+    match &seen.policy.origin {
+        Origin::Absent => fine(ABOUT, format!("strict, the default: there is no {path}")),
+        Origin::Broken(_) => wrong(
+            ABOUT,
+            format!("{path} cannot be used, so the strict default holds: {}", seen.policy.trouble()),
+            format!("correct {path}, then: sudo systemctl restart outrigger-agent"),
+        ),
+        Origin::File => {
+            let lines = seen.policy.rules.lines();
+            match lines.is_empty() {
+                true => fine(ABOUT, format!("{path} allows no more than the default")),
+                false => fine(ABOUT, format!("{path} allows beyond the default:\n      {}", lines.join("\n      "))),
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::config::HubAddress;
 use crate::engine::memory::{Behaviour, MemoryEngine};
 use crate::engine::{Description, EngineError};
 use crate::mqtt::Route;
+use crate::policy::{Guarded, Policy};
 use crate::probe::Root;
 
 fn described(kind: EngineKind, version: &str) -> Description {
@@ -50,6 +51,7 @@ fn well() -> Inspection {
         state_space: space("/var/lib/outrigger-agent"),
         trust: Trust::Joined(joined()),
         hub: Some(HubAddress { host: "hub.local".to_owned(), port: 8883 }),
+        policy: Policy::default(),
         reach: Reach::Accepts,
     }
 }
@@ -155,6 +157,7 @@ async fn looking_at_a_device_changes_nothing_on_it() {
         route: Route::Local(HubAddress { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() }),
         state_dir: folder.path().join("a/b"),
         socket: None,
+        policy: Policy::default(),
     };
     let seen = inspect(&subject, &MemoryEngine::new(Behaviour::default())).await;
     assert_eq!((&seen.reach, &seen.state), (&Reach::Accepts, &StateDir::CanBeMade));
@@ -164,4 +167,18 @@ async fn looking_at_a_device_changes_nothing_on_it() {
     drop(listener);
     let again = inspect(&subject, &MemoryEngine::new(Behaviour::default())).await;
     assert_eq!(again.reach, Reach::Refused);
+}
+
+#[test]
+fn the_owners_policy_is_told_and_a_broken_one_is_wrong() {
+    let of = |file: &str| Policy::of(file, "/etc/outrigger/policy.toml".into(), Guarded::default());
+    let seen = Inspection { policy: of("binds = ['/srv/a:ro']\nhost = ['network']"), ..well() };
+    let (told, verdict) = text(&seen);
+    assert_eq!(verdict, Verdict::Fine);
+    assert!(told.contains("host: network\n") && told.contains("binds: /srv/a:ro\n"), "{told}");
+    let told = wrong(|seen| seen.policy = of("privilegd = true"));
+    assert!(
+        told.contains("strict default holds: line 1: unknown key `privilegd`; did you mean `privileged`?"),
+        "{told}"
+    );
 }

@@ -121,8 +121,13 @@ impl World {
         if !one.is_on || one.life != life || one.agent.is_some() {
             return;
         }
-        let settings =
-            Settings { boot: one.boot_id(), machine: one.machine, device: one.name.clone(), heartbeat: HEARTBEAT };
+        let settings = Settings {
+            boot: one.boot_id(),
+            machine: one.machine,
+            device: one.name.clone(),
+            heartbeat: HEARTBEAT,
+            policy: std::sync::Arc::default(),
+        };
         let core = Core::new(settings, self.bug.facts(one.facts.clone()), one.file.read()).with_lease(one.lease);
         one.agent = Some(Agent { core, tick_at: Time::MAX });
         let runs = one.engine.containers().any(|container| container.state.is_running());

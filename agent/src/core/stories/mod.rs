@@ -2,6 +2,7 @@
 
 mod exclusive;
 mod faults;
+mod policy;
 
 use std::time::Duration;
 
