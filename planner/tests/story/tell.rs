@@ -254,6 +254,7 @@ impl Teller {
             "pull" => Fault::Pull(text.into()),
             "memory" => Fault::Memory,
             "unhealthy" => Fault::Unhealthy,
+            "owner" => Fault::Owner(text.into()),
             kind => panic!("`{kind}` is no fault"),
         };
         for (name, agent) in &mut self.world.agents {
