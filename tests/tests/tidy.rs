@@ -152,3 +152,33 @@ fn unfinished_work_is_not_left_in_the_code() {
     }
     none("finish it, or leave it out and say so", &offenders);
 }
+
+/// Programs that ours start, each with its arguments as a list. There is no shell among them, so no name, tag or version
+/// of anybody's is ever read by one.
+#[test]
+fn nothing_is_handed_to_a_shell() {
+    let mut offenders = vec![];
+    for path in
+        ["agent/src", "hub/src", "cli/src", "trust/src", "planner/src", "compose/src", "api/src", "protocol/src"]
+            .iter()
+            .flat_map(|folder| rust_files(&root().join(folder)))
+    {
+        for (number, line) in code_of(&path) {
+            let starts = line.contains("Command::new(\"") || line.contains("process::Command::new(");
+            let is_known =
+                ["timedatectl", "systemctl"].iter().any(|name| line.contains(&format!("Command::new(\"{name}\")")));
+            if starts && !is_known {
+                offenders.push(format!("{}:{number}: {}", shown(&path), line.trim()));
+            }
+        }
+    }
+    none("a program is started that this list does not know", &offenders);
+}
+
+#[test]
+fn no_memory_image_of_hub_or_agent_is_written() {
+    for unit in ["outrigger-hub.service", "outrigger-agent.service"] {
+        let text = fs::read_to_string(root().join("systemd").join(unit)).unwrap();
+        assert!(text.lines().any(|line| line == "LimitCORE=0"), "{unit}");
+    }
+}
