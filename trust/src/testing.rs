@@ -43,8 +43,15 @@ impl TestAuthority {
 
     /// The chain for a device's request.
     pub fn device(&self, request: &str) -> Vec<CertificateDer<'static>> {
+        self.device_until(request, 2030)
+    }
+
+    /// The same, valid until the beginning of this year.
+    pub fn device_until(&self, request: &str, year: i32) -> Vec<CertificateDer<'static>> {
         let mut request = CertificateSigningRequestParams::from_pem(request).unwrap();
         request.params = bounded(request.params);
+        request.params.not_before = rcgen::date_time_ymd(2025, 1, 1);
+        request.params.not_after = rcgen::date_time_ymd(year, 1, 1);
         request.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         vec![request.signed_by(&self.issuer).unwrap().der().clone(), self.certificate()]
     }
@@ -58,4 +65,9 @@ impl TestAuthority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
         (vec![certificate, self.certificate()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
+}
+
+/// A device's request as PEM, where it came as DER.
+pub fn pem_of_request(der: &[u8]) -> String {
+    crate::pem::encode("CERTIFICATE REQUEST", der)
 }
