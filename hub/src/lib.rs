@@ -5,6 +5,7 @@
 pub mod access;
 pub mod backup;
 pub mod broker;
+pub mod broker_config;
 pub mod clock;
 pub mod config;
 mod control;

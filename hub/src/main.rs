@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use outrigger_hub::config::{Config, Origin, Raw};
-use outrigger_hub::store;
+use outrigger_hub::pki::{Authority, Old};
+use outrigger_hub::{broker_config, clock, store};
 use tracing_subscriber::EnvFilter;
 
 /// The hub of an Outrigger fleet: it hears the devices, decides what runs where, and serves users.
@@ -44,8 +45,39 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Put a new authority in place of the present one, whether the hub runs or not; devices move over by themselves
+    RotateCa {
+        /// Somebody may have the key of the present one: let it count no more, and have every device join anew
+        #[arg(long)]
+        forget_old: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Write the configuration of another broker, with the same rules as the embedded one
+    BrokerConfig {
+        /// Which broker
+        broker: BrokerKind,
+        /// Folder for the configuration, made if it is not there
+        folder: PathBuf,
+        /// A name or address of the broker, besides those of this machine; may be given several times
+        #[arg(long = "host", value_name = "HOST")]
+        hosts: Vec<String>,
+        /// Where it listens
+        #[arg(long, default_value_t = 8883)]
+        port: u16,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BrokerKind {
+    /// Eclipse Mosquitto 2
+    Mosquitto,
+    /// EMQX 5
+    Emqx,
 }
 
 /// Each flag overrides the key of the same name in the file.
@@ -143,11 +175,34 @@ fn carry_out(cli: Cli) -> Result<()> {
             println!("{text}");
             Ok(())
         }
+        Some(Command::RotateCa { forget_old, settings }) => rotate(&settings.load()?, forget_old),
+        Some(Command::BrokerConfig { broker, folder, hosts, port, settings }) => {
+            let kind = match broker {
+                BrokerKind::Mosquitto => broker_config::Kind::Mosquitto,
+                BrokerKind::Emqx => broker_config::Kind::Emqx,
+            };
+            let config = settings.load()?;
+            for path in broker_config::write(kind, &config.state_dir, &hosts, port, &folder)? {
+                println!("wrote {}", path.display());
+            }
+            Ok(())
+        }
         Some(Command::Version) => {
             println!("outrigger-hub {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
     }
+}
+
+fn rotate(config: &Config, forget_old: bool) -> Result<()> {
+    let (old, then) = match forget_old {
+        false => (Old::Keep, "devices that are connected renew within seconds, the others when they come back"),
+        true => (Old::Forget, "every device must join anew: `outrigger device invite --name NAME`"),
+    };
+    let new = Authority::rotate(&config.state_dir, old, clock::unix_ms() / 1000)?;
+    println!("the authority is new; its fingerprint is {}", new.pin());
+    println!("{then}");
+    Ok(())
 }
 
 fn run(config: Config) -> Result<()> {

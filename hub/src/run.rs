@@ -154,7 +154,7 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         mqtt_at: mqtt_at(&config.broker, mqtt),
     };
     let (stop, stopped) = oneshot::channel();
-    let shell = Shell::new(core, events, histories, outgoing, writer);
+    let shell = Shell::new(core, events, histories, outgoing, writer, pki.clone());
     let control = tokio::spawn(shell.run(happenings, questions, written, stopped));
     helpers.spawn(handle.clone().learn_when_mixed());
     helpers.spawn(handle.clone().label_newcomers());

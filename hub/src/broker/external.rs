@@ -18,7 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::{Counters, Happening, Inbox, Outgoing};
-use crate::pki::{Pki, PkiError};
+use crate::pki::{HUB_NAME, Pki, PkiError};
 
 /// Time between probes of the broker. The library's own pings come every 5 s at best, later than a device counts as lost.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -110,7 +110,9 @@ async fn stay_connected(account: Account, pki: Option<Pki>, inbox: Inbox, curren
 }
 
 fn options(account: &Account, pki: Option<&Pki>) -> Result<MqttOptions, Broken> {
-    let mut options = MqttOptions::new(&account.client_id, &account.host, account.port);
+    // A broker that knows us by our certificate knows us by the name in it.
+    let client_id = if account.tls.is_some() { HUB_NAME } else { &account.client_id };
+    let mut options = MqttOptions::new(client_id, &account.host, account.port);
     let largest = Channel::UP.map(Channel::max_payload).into_iter().max().unwrap_or(0) + 4096;
     let largest = largest.max(Channel::Want.max_payload() + 4096);
     options

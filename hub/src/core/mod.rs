@@ -5,6 +5,7 @@
 //! published when it is saved is exactly what was saved. *Never count what could not be heard*: a step that comes late, or
 //! a broker that is down, is told to the fleet as a pause.
 
+mod clone;
 mod remark;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,6 +16,7 @@ use outrigger_planner::{Fleet, Heard, Key, Policy, Record, Refusal, Reply, Value
 use outrigger_protocol::{Ask, DeviceName, DownMessage, Epoch, Moment, UpMessage};
 use thiserror::Error;
 
+use clone::Clones;
 pub use remark::Remark;
 
 /// The shell steps the core at least this often.
@@ -108,6 +110,11 @@ pub enum Effect {
         /// Whose.
         device: DeviceName,
     },
+    /// Two machines have one identity: let neither in until somebody has looked.
+    Quarantine {
+        /// Whose.
+        device: DeviceName,
+    },
     /// Answer a wish. Granted means that it is durable.
     Reply {
         /// Which.
@@ -150,6 +157,7 @@ pub struct HubCore {
     read_only: Option<ReadOnly>,
     next_batch: u64,
     started_at: Moment,
+    clones: Clones,
 }
 
 /// What is being saved.
@@ -195,6 +203,7 @@ impl HubCore {
             read_only: None,
             next_batch: 1,
             started_at: now,
+            clones: Clones::default(),
         };
         (core, restored.ignored)
     }
@@ -286,6 +295,12 @@ impl HubCore {
     }
 
     fn hear(&mut self, now: Moment, device: &DeviceName, message: UpMessage, effects: &mut Vec<Effect>) {
+        if let UpMessage::Hello(hello) = &message
+            && self.clones.hears(device, hello, now)
+        {
+            effects.push(Effect::Remark(Remark::cloned(device)));
+            effects.push(Effect::Quarantine { device: device.clone() });
+        }
         let heard = match message {
             UpMessage::Hello(hello) => Heard::Hello(*hello),
             UpMessage::Report(report) => Heard::Report(report),
@@ -358,6 +373,9 @@ impl HubCore {
         }
         if let Some((id, wish)) = saving.wish {
             let forgotten = if let Wish::Forget(device) = &wish { Some(device.clone()) } else { None };
+            if let Some(device) = &forgotten {
+                self.clones.forget(device);
+            }
             let result = self.fleet.wish(wish, now).map_err(WishError::from).map(|notes| {
                 effects.extend(notes.into_iter().map(|note| Effect::Remark(note.into())));
                 effects.extend(forgotten.map(|device| Effect::Clear { device }));

@@ -64,6 +64,16 @@ impl Remark {
         Self { device: Some(device.clone()), ..told }
     }
 
+    pub(super) fn cloned(device: &DeviceName) -> Self {
+        let message = format!("two machines run under the identity of {device}; neither is let in");
+        let why = format!(
+            "their boot ids alternate: a copied SD card. Take one off and `outrigger device approve {device}`, or invite it \
+             anew with `outrigger device invite --name {device}`"
+        );
+        let told = Self::of_hub("device_cloned", Severity::Error, message, Some(&why));
+        Self { device: Some(device.clone()), ..told }
+    }
+
     pub(super) fn flooding(device: &DeviceName) -> Self {
         let message =
             format!("{device} sends far more than it may; it was slowed down, and its connection was cut for a while");

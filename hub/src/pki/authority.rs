@@ -102,6 +102,15 @@ pub enum Csr<'a> {
     Der(&'a [u8]),
 }
 
+/// What becomes of the authority that is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    /// It vouches for the new one, and its devices are let in until they have renewed.
+    Keep,
+    /// Somebody else may have its key: nothing of it counts any more, and every device joins anew.
+    Forget,
+}
+
 /// Certificates for a device, its own first.
 #[derive(Debug, Clone)]
 pub struct Issued {
@@ -170,17 +179,22 @@ impl Authority {
     ///
     /// # Errors
     /// If there is none, or the new one cannot be written. The old one is still in place then.
-    pub fn rotate(folder: &Path, now: u64) -> Result<Self, AuthorityError> {
-        let old = Self::open(folder, true, now)?;
-        if old.older.len() >= MAX_OLDER {
+    pub fn rotate(folder: &Path, old: Old, now: u64) -> Result<Self, AuthorityError> {
+        let replaced = Self::open(folder, true, now)?;
+        if old == Old::Forget {
+            let new = Self::make(now)?;
+            new.write(folder)?;
+            return Ok(new);
+        }
+        if replaced.older.len() >= MAX_OLDER {
             return Err(AuthorityError::TooMany);
         }
         let mut new = Self::make(now)?;
         let mut params = authority_params(now);
         // The name must be that of the new one: it is one authority with two certificates.
         params.distinguished_name = name_of(&new.certificate)?;
-        let cross = params.signed_by(new.issuer.key(), &old.issuer)?.der().clone();
-        new.older = [Older { cross, certificate: old.certificate }].into_iter().chain(old.older).collect();
+        let cross = params.signed_by(new.issuer.key(), &replaced.issuer)?.der().clone();
+        new.older = [Older { cross, certificate: replaced.certificate }].into_iter().chain(replaced.older).collect();
         new.write(folder)?;
         Ok(new)
     }

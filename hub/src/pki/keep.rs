@@ -54,6 +54,7 @@ impl Pki {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             if self.take_over() {
+                self.cut_off_the_untrusted().await;
                 self.ask_all(&outgoing).await;
             }
             self.freshen();
@@ -132,6 +133,18 @@ impl Pki {
             Err(fault) => {
                 error!(%fault, "the authority's file has changed and cannot be used; the one in memory goes on");
                 false
+            }
+        }
+    }
+
+    /// Where a replaced authority counts no more, its devices do not either, also those that are connected.
+    async fn cut_off_the_untrusted(&self) {
+        let trusted: Vec<_> = self.trusted().iter().map(|one| outrigger_trust::Pin::of(one).to_string()).collect();
+        let all = self.inner.allow.all().into_iter();
+        for (device, _) in all.filter(|(_, known)| !trusted.contains(&known.authority)) {
+            match self.remove(&device).await {
+                Ok(_) => info!(%device, "the device must join anew: its authority counts no more"),
+                Err(fault) => error!(%device, %fault, "a device whose authority counts no more could not be cut off"),
             }
         }
     }
