@@ -53,6 +53,8 @@ pub(crate) struct Device {
     pub held: Option<Stamp>,
     /// That it holds an assignment of a later hub has been told on this connection.
     pub is_refusal_told: bool,
+    /// That it tells of more than is kept has been told on this connection.
+    pub is_excess_told: bool,
     /// A status of this connection has come.
     pub has_told: bool,
     /// The assignment by which its last status tells what its engine runs; none: no status of this connection has.
@@ -110,6 +112,7 @@ impl Device {
             engine_away_at: None,
             held: None,
             is_refusal_told: false,
+            is_excess_told: false,
             has_told: false,
             told_under: None,
             bumped_at: now,

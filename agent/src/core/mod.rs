@@ -380,28 +380,14 @@ impl Core {
         for placement in skipped {
             self.remark(Remark::Skipped(placement));
         }
-        self.tell_refused(&wanted);
+        for (replica, reason) in wanted.refused_since(&self.wanted) {
+            self.remark(Remark::Refused(replica, reason));
+        }
         self.remark(Remark::Adopted(wanted.stamp, wanted.replicas.len()));
         self.held = Some(wanted.stamp);
         self.wanted = wanted;
         self.bounds.authority = authority;
         self.observed.forget_all_but(&self.wanted, now);
-    }
-
-    /// What the owner refuses is logged once for each copy.
-    fn tell_refused(&mut self, wanted: &Wanted) {
-        let is_new = |placement: &PlacementId, one: &WantedReplica| {
-            self.wanted.replicas.get(placement).is_none_or(|before| before.refused != one.refused)
-        };
-        let news: Vec<Remark> = wanted
-            .replicas
-            .iter()
-            .filter(|(placement, one)| is_new(placement, one))
-            .filter_map(|(_, one)| Some(Remark::Refused(one.replica.clone(), one.refused.as_ref()?.reason.clone())))
-            .collect();
-        for remark in news {
-            self.remark(remark);
-        }
     }
 
     fn lease(&mut self, lease: Lease) {

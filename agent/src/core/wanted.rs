@@ -58,6 +58,16 @@ impl Wanted {
         (Self { stamp: assignment.stamp, replicas }, skipped)
     }
 
+    /// What the owner refuses now and did not before, with the reasons.
+    #[must_use]
+    pub fn refused_since(&self, before: &Self) -> Vec<(ReplicaName, String)> {
+        let is_new = |placement: &PlacementId, one: &WantedReplica| {
+            before.replicas.get(placement).is_none_or(|before| before.refused != one.refused)
+        };
+        let new = self.replicas.iter().filter(|(placement, one)| is_new(placement, one));
+        new.filter_map(|(_, one)| Some((one.replica.clone(), one.refused.as_ref()?.reason.clone()))).collect()
+    }
+
     /// Whether this copy is to run here.
     #[must_use]
     pub fn runs(&self, placement: PlacementId) -> bool {
