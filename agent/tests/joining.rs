@@ -227,10 +227,12 @@ impl Device {
             heartbeat: Duration::from_millis(200),
             labels: vec![],
             generic: vec![],
+            policy: "/nowhere/policy.toml".into(),
         };
+        let policy = Arc::new(config.load_policy());
         let (stop, stopped) = oneshot::channel();
         let engine = MemoryEngine::new(Behaviour::default());
-        tokio::spawn(outrigger_agent::run::run(config, engine, async { stopped.await.unwrap() }));
+        tokio::spawn(outrigger_agent::run::run(config, policy, engine, async { stopped.await.unwrap() }));
         Self { folder, name, stop: Some(stop) }
     }
 
