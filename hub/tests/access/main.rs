@@ -5,6 +5,7 @@
 
 mod audit;
 mod door;
+mod first_start;
 mod rights;
 mod secrets;
 mod streams;

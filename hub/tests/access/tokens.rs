@@ -5,6 +5,12 @@ use serde_json::json;
 
 use crate::support::{Hub, eventually};
 
+/// The same with another secret.
+fn altered(token: &str) -> String {
+    let (most, last) = token.split_at(token.len() - 1);
+    format!("{most}{}", if last == "A" { "E" } else { "A" })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_listed_without_their_secrets_survive_a_restart_and_can_be_revoked() {
     let mut hub = Hub::start().await;
@@ -29,9 +35,7 @@ async fn a_token_that_is_over_or_altered_lets_nobody_in() {
     let short = hub.token_for("admin", &[], 1).await["secret"].as_str().unwrap().to_owned();
     eventually("the token is over", || async { hub.get("/v1/me", &short).await.0 == 401 }).await;
     assert!(hub.get("/v1/me", &short).await.1["title"].as_str().unwrap().contains("expired"));
-    let mut altered = hub.admin.clone();
-    let last = altered.pop().unwrap();
-    altered.push(if last == 'A' { 'E' } else { 'A' });
+    let altered = altered(&hub.admin);
     let code = hub.local(Method::POST, "/v1/setup/code").await["code"].as_str().unwrap().to_owned();
     for bad in [altered.as_str(), "", "x", code.as_str(), &hub.admin[..hub.admin.len() - 1]] {
         assert_eq!(hub.get("/v1/me", bad).await.0, 401, "{bad}");
@@ -74,7 +78,7 @@ async fn without_the_code_nobody_becomes_administrator() {
     let hub = Hub::start().await;
     let code = hub.local(Method::POST, "/v1/setup/code").await["code"].as_str().unwrap().to_owned();
     let newer = hub.local(Method::POST, "/v1/setup/code").await["code"].as_str().unwrap().to_owned();
-    let wrong = format!("{}A", &newer[..newer.len() - 1]);
+    let wrong = altered(&newer);
     for bad in [code.as_str(), wrong.as_str(), hub.admin.as_str(), "", "setup"] {
         let request = hub.ask(Method::POST, "/v1/setup", None).json(&json!({ "code": bad, "name": "eve" }));
         let (status, problem) = hub.send(request).await;
@@ -88,7 +92,7 @@ async fn without_the_code_nobody_becomes_administrator() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_tries_too_often_has_to_wait_and_a_good_token_goes_on() {
     let hub = Hub::start().await;
-    let bad = format!("{}A", &hub.admin[..hub.admin.len() - 1]);
+    let bad = altered(&hub.admin);
     let mut last = 0;
     for _ in 0..40 {
         last = hub.get("/v1/me", &bad).await.0;
