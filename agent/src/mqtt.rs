@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::core::OwnCertificate;
-use crate::way::{Way, WayError};
+use crate::way::{Turns, Way, WayError};
 
 pub use crate::way::{Route, Target};
 
@@ -43,6 +43,8 @@ const IN_FLIGHT: u16 = 32;
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// A heartbeat that found the queue full so many times in a row means a client that is stuck.
 const STUCK_AFTER: u32 = 10;
+/// Failures that are remembered as told.
+const MAX_TOLD: usize = 16;
 /// Most bytes of a packet that we let the broker send: far above what any channel allows, because a larger one would end
 /// the connection, and a retained one would end the next connection, too. What is above the channel's limit is dropped.
 const MAX_PACKET: u32 = 16 * 1024 * 1024;
@@ -141,14 +143,14 @@ fn qos_of(channel: Channel) -> QoS {
 /// Keeps a connection for as long as somebody listens, or until it is closed on purpose.
 pub async fn run(target: Target, clock: Clock, events: mpsc::Sender<MqttEvent>) {
     let mut backoff = Backoff::new(clock.unix_ms() ^ clock.now().0.rotate_left(32));
-    let mut attempts = 0;
+    let mut turns = Turns::default();
     let mut failure = Repeated::default();
     let mut session = SessionNumber(0);
     loop {
         let began = clock.now();
         // Two connections within a millisecond are still told apart.
         session = clock.session().max(SessionNumber(session.0 + 1));
-        let ended = match target.way(attempts, clock).await {
+        let ended = match target.way(turns.choice(), clock).await {
             Ok(way) => serve(&target, way, session, &events).await,
             Err(error) => Ended::Failed(error.into()),
         };
@@ -157,9 +159,13 @@ pub async fn run(target: Target, clock: Clock, events: mpsc::Sender<MqttEvent>) 
         }
         match ended {
             Ended::OnPurpose => return,
-            Ended::Failed(error) => failure.tell(&target, &error),
+            Ended::Failed(error) => {
+                turns.failed();
+                failure.tell(&target, &error);
+            }
             Ended::Lost(error) => {
                 failure = Repeated::default();
+                turns.held();
                 info!(%error, "the connection to the hub is lost");
                 if events.send(MqttEvent::Disconnected).await.is_err() {
                     return;
@@ -169,7 +175,6 @@ pub async fn run(target: Target, clock: Clock, events: mpsc::Sender<MqttEvent>) 
                 }
             }
         }
-        attempts += 1;
         tokio::time::sleep(backoff.wait()).await;
     }
 }
@@ -197,7 +202,7 @@ enum LinkError {
     NotLetIn(DeviceName),
     #[error(
         "the hub does not let {0} in: it was removed or quarantined there, or the name has joined anew with another key. \
-         On the hub: `outrigger device ls`; to join anew: `outrigger device invite --name {0}`. Containers run on"
+         On the hub: `outrigger devices`; to join anew: `outrigger device invite --name {0}`. Containers run on"
     )]
     Refused(DeviceName),
     #[error(
@@ -368,20 +373,21 @@ fn read(publish: &Publish) -> Result<DownMessage, ReadError> {
     Ok(decode_down(topic.channel, &publish.payload)?)
 }
 
-/// Tells a failure that goes on once, not at each attempt.
+/// Tells a failure that goes on once, not at each attempt. A hub with several addresses fails in several ways.
 #[derive(Debug, Default)]
 struct Repeated {
-    last: Option<String>,
+    told: Vec<String>,
 }
 
 impl Repeated {
     fn tell(&mut self, target: &Target, error: &LinkError) {
         let text = error.to_string();
-        if self.last.as_ref() == Some(&text) {
+        if self.told.contains(&text) {
             debug!(error = %text, "still no connection to the hub");
         } else {
             warn!(hub = %target.route, error = %text, "no connection to the hub; trying on");
-            self.last = Some(text);
+            self.told.truncate(MAX_TOLD - 1);
+            self.told.insert(0, text);
         }
     }
 }

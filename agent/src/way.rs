@@ -35,6 +35,32 @@ pub enum Route {
     Joined(IdentityDir, Option<HubAddress>),
 }
 
+/// Whose turn it is among the hub's addresses. The one that worked last has every second turn, beginning with the first:
+/// a hub that restarts is reached again at once, and one that has moved is found all the same.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    good: usize,
+    failures: usize,
+}
+
+impl Turns {
+    /// The number of the way to try next.
+    pub(crate) fn choice(&self) -> usize {
+        if self.failures.is_multiple_of(2) { self.good } else { self.good + 1 + self.failures / 2 }
+    }
+
+    /// This one led nowhere.
+    pub(crate) fn failed(&mut self) {
+        self.failures += 1;
+    }
+
+    /// This one was good.
+    pub(crate) fn held(&mut self) {
+        self.good = self.choice();
+        self.failures = 0;
+    }
+}
+
 /// One way there.
 #[derive(Debug)]
 pub(crate) struct Way {
@@ -149,4 +175,25 @@ async fn resolve(hub: &HubAddress, attempt: usize) -> Result<SocketAddr, WayErro
     let addresses: Vec<SocketAddr> = found.collect();
     let nothing = || failed(io::Error::other("it has no address"));
     addresses.get(attempt % addresses.len().max(1)).copied().ok_or_else(nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_that_was_good_is_tried_first_and_every_second_time_and_all_others_between() {
+        let mut turns = Turns::default();
+        let mut tried = Vec::new();
+        for _ in 0..7 {
+            tried.push(turns.choice());
+            turns.failed();
+        }
+        assert_eq!(tried, [0, 1, 0, 2, 0, 3, 0]);
+        assert_eq!(turns.choice(), 4);
+        turns.held();
+        assert_eq!(turns.choice(), 4, "a hub that restarts");
+        turns.failed();
+        assert_eq!(turns.choice(), 5);
+    }
 }
