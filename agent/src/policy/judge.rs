@@ -9,7 +9,7 @@ use super::demand::{Demand, Host, demands};
 use super::{Policy, Rules};
 
 /// Refusals that are told of one container; the others follow once these are settled.
-const MOST_TOLD: usize = 4;
+const MOST_TOLD: usize = 3;
 /// Characters of a text of the hub that are shown.
 const MOST_SHOWN: usize = 80;
 
