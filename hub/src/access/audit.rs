@@ -317,3 +317,62 @@ fn short(text: &str) -> String {
 fn hex(bytes: &[u8]) -> String {
     digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(what: &str) -> Entry {
+        Entry { who: "ann".into(), from: "::1".into(), what: what.into(), detail: None, status: 200 }
+    }
+
+    fn book(path: &Path) -> Book {
+        Book { file: open(path).unwrap(), last: Anchor::none(), anchor: Anchor::none(), is_torn: false }
+    }
+
+    fn found(path: &Path, anchor: &Anchor) -> Walk {
+        walk(&mut BufReader::new(File::open(path).unwrap()), anchor, |_| ()).unwrap()
+    }
+
+    #[test]
+    fn what_a_failed_write_left_is_taken_away_before_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let mut book = book(&path);
+        book.append(entry("first"), 1).unwrap();
+        book.file.write_all(b"{\"number\":2,\"at").unwrap();
+        book.is_torn = true;
+        book.append(entry("second"), 2).unwrap();
+        // A whole line of which nobody was told that it is there.
+        let told = book.last.clone();
+        book.append(entry("third"), 3).unwrap();
+        (book.last, book.is_torn) = (told, true);
+        book.append(entry("fourth"), 4).unwrap();
+        let walk = found(&path, &book.last);
+        assert_eq!((walk.records, walk.problems), (3, Vec::<String>::new()));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_says_so_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let mut book = book(&path);
+        book.append(entry("first"), 1).unwrap();
+        let good = std::mem::replace(&mut book.file, File::open(&path).unwrap());
+        assert!(book.append(entry("lost"), 2).is_err());
+        assert!(book.mend().is_err(), "changes are refused");
+        book.file = good;
+        book.append(entry("second"), 3).unwrap();
+        let walk = found(&path, &book.last);
+        assert_eq!((walk.records, walk.problems, book.last.number), (2, Vec::<String>::new(), 2));
+    }
+
+    #[test]
+    fn lines_beyond_all_measure_are_problems_and_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        std::fs::write(&path, vec![b'x'; 1024 * 1024]).unwrap();
+        let walk = found(&path, &Anchor::none());
+        assert_eq!((walk.records, walk.problems.len()), (0, MAX_PROBLEMS));
+    }
+}
