@@ -126,7 +126,9 @@ fn no_file_grows_a_tail() {
 fn only_the_topic_module_knows_topic_text() {
     let mut offenders = vec![];
     for path in rust_files(&root()) {
-        if path.ends_with("protocol/src/topic.rs") || shown(&path).contains("tests/") {
+        // Settings of other brokers and seeds of fuzz targets spell topics out.
+        let spells = ["protocol/src/topic.rs", "hub/src/broker_config.rs", "fuzz/src/seeds.rs"];
+        if spells.iter().any(|known| path.ends_with(known)) || shown(&path).contains("tests/") {
             continue;
         }
         for (number, line) in code_of(&path) {
