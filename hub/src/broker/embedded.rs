@@ -39,7 +39,7 @@ use super::presence::Presence;
 use super::refused::Refused;
 use super::{Counters, Happening, Inbox, Outgoing, Packet};
 use crate::clock;
-use crate::pki::Pki;
+use crate::pki::{AllowList, Pki};
 
 /// Largest packet from a device: the largest payload with its topic and properties.
 const MAX_PACKET: usize = MAX_STATUS + 4096;
@@ -126,7 +126,11 @@ pub async fn start(
     };
     let mut tasks = JoinSet::new();
     hear_wills(&router, inbox.clone(), &mut tasks).await;
-    tasks.spawn(publish_all(Arc::clone(&router), kept, counters, outgoing));
+    let allow = match &broker.door {
+        Door::Plain => None,
+        Door::Tls(pki) => Some(pki.allow().clone()),
+    };
+    tasks.spawn(publish_all(Arc::clone(&router), kept, counters, allow, outgoing));
     inbox.tell(Happening::Up).await;
     tasks.spawn(accept(listener, Arc::new(broker)));
     Ok(Embedded { address, _tasks: tasks })
@@ -302,9 +306,15 @@ async fn publish_all(
     router: Arc<MessageRouter>,
     kept: Kept,
     counters: Arc<Counters>,
+    allow: Option<AllowList>,
     mut outgoing: mpsc::Receiver<Outgoing>,
 ) {
     while let Some(message) = outgoing.recv().await {
+        // Its connection is being cut; until that is done it hears nothing more either.
+        let is_heard = allow.as_ref().is_none_or(|allow| allow.hears(message.device()));
+        if matches!(message, Outgoing::Send { .. }) && !is_heard {
+            continue;
+        }
         match message.to_packets() {
             Ok(packets) => {
                 for packet in packets {

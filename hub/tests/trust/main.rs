@@ -9,3 +9,4 @@ mod flooding;
 mod joining;
 mod speaking;
 mod support;
+mod whole;
