@@ -49,12 +49,17 @@ impl Device {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let inside = Inside { name: name.clone(), client: client.clone(), seen: Arc::clone(&seen) };
         let task = tokio::spawn(async move {
+            // Not in the loop: a poll that is cancelled while it connects begins again, and the connection that it leaves
+            // behind takes its place as a second one of the same number.
+            match events.poll().await {
+                Ok(Event::Incoming(Incoming::ConnAck(_))) => inside.greet(),
+                Ok(_) | Err(_) => return,
+            }
             let mut heartbeat = tokio::time::interval(HEARTBEAT);
             let mut sequence = 0;
             loop {
                 tokio::select! {
                     event = events.poll() => match event {
-                        Ok(Event::Incoming(Incoming::ConnAck(_))) => inside.greet(),
                         Ok(Event::Incoming(Incoming::Publish(publish))) => {
                             let topic: Topic = std::str::from_utf8(&publish.topic).unwrap().parse().unwrap();
                             if !publish.payload.is_empty() {
