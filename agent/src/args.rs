@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, DEFAULT_PATH, Placed, Raw, Surroundings};
+use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_STATE_DIR, Placed, Raw, Surroundings};
+use crate::identity::IdentityDir;
 
 /// Runs on each device: says what the device is, and runs the containers that the hub assigns to it.
 #[derive(Debug, Parser)]
@@ -16,9 +17,12 @@ pub struct Args {
     /// Name of the device in the fleet [default: the host's name]
     #[arg(global = true, long)]
     pub name: Option<String>,
-    /// Where the hub is [default: 127.0.0.1:1883]
+    /// Where the hub's broker is [default: where the device has joined]
     #[arg(global = true, long, value_name = "HOST:PORT")]
     pub hub: Option<String>,
+    /// Without TLS and without joining, to a hub on this very device; for trying things out
+    #[arg(global = true, long)]
+    pub insecure_local: bool,
     /// Tells the containers of several agents on one engine apart [default: the device's name]
     #[arg(global = true, long)]
     pub scope: Option<String>,
@@ -31,6 +35,9 @@ pub struct Args {
     /// The engine's socket [default: DOCKER_HOST, else /var/run/docker.sock]
     #[arg(global = true, long, value_name = "PATH")]
     pub engine_socket: Option<String>,
+    /// What the owner of this device allows [default: /etc/outrigger/policy.toml]
+    #[arg(global = true, long, value_name = "PATH")]
+    pub policy: Option<String>,
     /// Time between reports [default: 1s]
     #[arg(global = true, long, value_name = "TIME")]
     pub heartbeat: Option<String>,
@@ -54,6 +61,8 @@ pub struct Args {
 /// What to do instead of running.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
+    /// Join the fleet of a hub, with the line that `outrigger device invite` prints
+    Join(JoinArgs),
     /// Look for what would keep this device from its work, and say how to put it right
     Doctor,
     /// Leave the fleet: end and remove the replicas here and forget whose they were, so that another hub can have the device
@@ -64,6 +73,19 @@ pub enum Command {
     },
     /// Print the version
     Version,
+}
+
+/// How to join.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct JoinArgs {
+    /// The hub, such as <https://hub.local:7640>
+    pub url: String,
+    /// The invite; `-` reads it from standard input
+    #[arg(long)]
+    pub token: String,
+    /// Join anew, although the device has joined already: with a new key, and perhaps another hub
+    #[arg(long)]
+    pub again: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -77,17 +99,45 @@ impl Args {
     /// # Errors
     /// If the file cannot be read, or something makes no sense.
     pub fn config(&self) -> Result<Config, ConfigError> {
+        let (path, file) = self.file()?;
+        let raw = file.clone().overlaid_by(self.flags());
+        let state_dir = raw.state_dir.map_or_else(|| DEFAULT_STATE_DIR.into(), |dir| PathBuf::from(dir.value));
+        let joined = IdentityDir::of(&state_dir).device()?;
+        Config::check(&path.display().to_string(), file, self.flags(), &Self::surroundings(joined))
+    }
+
+    /// The settings of a device that is about to join: under the name that is said, else the one that it has, else the
+    /// host's.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or something makes no sense.
+    pub fn config_for_join(&self) -> Result<Config, ConfigError> {
+        let (path, file) = self.file()?;
+        let from = path.display().to_string();
+        let named = Config::check(&from, file.clone(), self.flags(), &Self::surroundings(None))?;
+        if self.name.is_some() {
+            return Ok(named);
+        }
+        let joined = IdentityDir::of(&named.state_dir).device().ok().flatten();
+        Ok(Config { device: joined.unwrap_or_else(|| named.device.clone()), ..named })
+    }
+
+    fn file(&self) -> Result<(PathBuf, Raw), ConfigError> {
         let path = self.config.clone().unwrap_or_else(|| DEFAULT_PATH.into());
         let file = match std::fs::read_to_string(&path) {
             Ok(text) => Raw::parse(&text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.config.is_none() => Raw::default(),
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
-        let around = Surroundings {
+        Ok((path, file))
+    }
+
+    fn surroundings(joined: Option<outrigger_protocol::DeviceName>) -> Surroundings {
+        Surroundings {
+            joined,
             host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             docker_host: std::env::var("DOCKER_HOST").ok(),
-        };
-        Config::check(&path.display().to_string(), file, self.flags(), &around)
+        }
     }
 
     fn flags(&self) -> Raw {
@@ -96,10 +146,12 @@ impl Args {
         Raw {
             name: self.name.as_ref().map(flag),
             hub: self.hub.as_ref().map(flag),
+            insecure_local: self.insecure_local.then(|| Placed { value: "true".to_owned(), line: None }),
             scope: self.scope.as_ref().map(flag),
             state_dir: self.state_dir.as_ref().map(flag),
             engine: self.engine.as_ref().map(flag),
             engine_socket: self.engine_socket.as_ref().map(flag),
+            policy: self.policy.as_ref().map(flag),
             heartbeat: self.heartbeat.as_ref().map(flag),
             image_gc_above: self.image_gc_above.as_ref().map(flag),
             image_gc_to: self.image_gc_to.as_ref().map(flag),

@@ -3,23 +3,37 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use outrigger_agent::args::{Args, Command};
+use outrigger_agent::args::{Args, Command, JoinArgs};
 use outrigger_agent::clock::Clock;
 use outrigger_agent::config::{Config, EngineChoice};
 use outrigger_agent::doctor::{self, Subject, Verdict};
 use outrigger_agent::engine::Engine;
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
+use outrigger_agent::identity::IdentityDir;
+use outrigger_agent::join::{self, Wish};
 use outrigger_agent::leave::Leaving;
+use outrigger_agent::mqtt::Route;
+use outrigger_agent::policy::Policy;
 use outrigger_agent::probe::Root;
 use outrigger_agent::state::{StateDir, StateError};
 use outrigger_agent::{run, signals};
 use tracing_subscriber::filter::LevelFilter;
 
+/// How often a device that has not joined looks whether it has.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
 fn main() -> ExitCode {
+    // The key, and what containers are told, must not land in a core dump.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
+        eprintln!("outrigger-agent: core dumps cannot be turned off: {error}");
+    }
     let args = Args::parse();
     match start(args) {
         Ok(code) => code,
@@ -35,7 +49,6 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         println!("outrigger-agent {}", env!("CARGO_PKG_VERSION"));
         return Ok(ExitCode::SUCCESS);
     }
-    let config = args.config()?;
     // One thread is enough, and each further one costs memory. Blocking calls (saving, resolving names) are rare and small.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -44,12 +57,13 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         .thread_keep_alive(std::time::Duration::from_secs(1))
         .build()
         .context("cannot start the runtime")?;
-    let result = match args.command {
-        Some(Command::Doctor) => runtime.block_on(examine(config)),
-        Some(Command::Leave { yes }) => runtime.block_on(leave_fleet(config, yes)),
+    let result = match &args.command {
+        Some(Command::Join(how)) => runtime.block_on(join(&args, how)).map(|()| ExitCode::SUCCESS),
+        Some(Command::Doctor) => runtime.block_on(examine(args.config()?)),
+        Some(Command::Leave { yes }) => runtime.block_on(leave_fleet(args.config()?, *yes)),
         Some(Command::Version) | None => {
             log_to_stderr();
-            runtime.block_on(serve(config)).map(|()| ExitCode::SUCCESS)
+            runtime.block_on(serve(&args)).map(|()| ExitCode::SUCCESS)
         }
     };
     // What still blocks, such as a name that does not resolve, must not hold up the end.
@@ -57,20 +71,61 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
     result
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
-    let shutdown = signals::shutdown().context("cannot listen for signals")?;
+async fn join(args: &Args, how: &JoinArgs) -> anyhow::Result<()> {
+    let config = args.config_for_join()?;
+    let wish = Wish {
+        url: how.url.parse()?,
+        token: join::token(&how.token)?,
+        name: config.device,
+        state_dir: config.state_dir,
+        again: how.again,
+    };
+    let joined = wish.join().await?;
+    println!("Joined {} as `{}`. A running agent connects by itself within seconds.", wish.url, joined.device);
+    println!(
+        "To look at this device: sudo outrigger-agent doctor; to start the agent: sudo systemctl enable --now outrigger-agent"
+    );
+    Ok(())
+}
+
+/// Waits until the device has joined, so that the agent can be installed and started before.
+async fn joined(args: &Args) -> anyhow::Result<Config> {
+    let mut is_told = false;
+    loop {
+        let config = args.config()?;
+        if config.insecure_local || IdentityDir::of(&config.state_dir).device()?.is_some() {
+            return Ok(config);
+        }
+        if !is_told {
+            tracing::warn!(
+                "this device has not joined a hub and waits; on the hub `outrigger device invite`, here the line that it prints"
+            );
+            is_told = true;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    let mut shutdown = std::pin::pin!(signals::shutdown().context("cannot listen for signals")?);
+    // Both may be cancelled: waiting holds nothing, and the signal is listened to further.
+    let config = tokio::select! {
+        _ = &mut shutdown => return Ok(()),
+        config = joined(args) => config?,
+    };
+    let policy = Arc::new(config.load_policy());
     match config.engine.clone() {
         EngineChoice::Docker(socket) => {
-            let engine = docker(&config, socket, Flavour::Docker);
-            run::run(config, engine, shutdown).await?;
+            let engine = docker(&config, &policy, socket, Flavour::Docker);
+            run::run(config, policy, engine, shutdown).await?;
         }
         EngineChoice::Podman(socket) => {
-            let engine = docker(&config, socket, Flavour::Podman);
-            run::run(config, engine, shutdown).await?;
+            let engine = docker(&config, &policy, socket, Flavour::Podman);
+            run::run(config, policy, engine, shutdown).await?;
         }
         EngineChoice::Memory => {
             let engine = MemoryEngine::new(Behaviour::default());
-            run::run(config, engine, shutdown).await?;
+            run::run(config, policy, engine, shutdown).await?;
         }
     }
     Ok(())
@@ -84,21 +139,29 @@ async fn leave_fleet(config: Config, is_sure: bool) -> anyhow::Result<ExitCode> 
         }
         opened => opened?,
     };
+    let policy = Arc::new(config.load_policy());
+    let engine = |socket, flavour| docker(&config, &policy, socket, flavour);
     match config.engine.clone() {
-        EngineChoice::Docker(socket) => leave_with(&state, &docker(&config, socket, Flavour::Docker), is_sure).await,
-        EngineChoice::Podman(socket) => leave_with(&state, &docker(&config, socket, Flavour::Podman), is_sure).await,
-        EngineChoice::Memory => leave_with(&state, &MemoryEngine::new(Behaviour::default()), is_sure).await,
+        EngineChoice::Docker(socket) => leave_with(&config, &state, &engine(socket, Flavour::Docker), is_sure).await,
+        EngineChoice::Podman(socket) => leave_with(&config, &state, &engine(socket, Flavour::Podman), is_sure).await,
+        EngineChoice::Memory => leave_with(&config, &state, &MemoryEngine::new(Behaviour::default()), is_sure).await,
     }
 }
 
-async fn leave_with<E: Engine>(state: &StateDir, engine: &E, is_sure: bool) -> anyhow::Result<ExitCode> {
+async fn leave_with<E: Engine>(
+    config: &Config,
+    state: &StateDir,
+    engine: &E,
+    is_sure: bool,
+) -> anyhow::Result<ExitCode> {
+    let identity = IdentityDir::of(&config.state_dir);
     let leaving = Leaving::look(state, engine).await?;
-    if leaving.is_nothing() {
+    if leaving.is_nothing() && !identity.path().exists() {
         println!("this device belongs to no fleet");
         return Ok(ExitCode::SUCCESS);
     }
     let fleet = leaving.fleet.map_or_else(|| "an unknown fleet".to_owned(), |fleet| format!("fleet {fleet}"));
-    println!("this device belongs to {fleet}; leaving it stops and removes {} containers:", leaving.containers.len());
+    println!("this device belongs to {fleet}; leaving it stops and removes {} containers", leaving.containers.len());
     for container in &leaving.containers {
         println!("  {}", container.replica);
     }
@@ -107,7 +170,9 @@ async fn leave_with<E: Engine>(state: &StateDir, engine: &E, is_sure: bool) -> a
         return Ok(ExitCode::FAILURE);
     }
     leaving.leave(state, engine).await?;
-    println!("left; with the next start of the agent the device joins the fleet of the hub that it finds");
+    // The key last: should something before fail, the device can still be heard and tell.
+    identity.forget()?;
+    println!("left; `outrigger-agent join` lets the device into another fleet");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -122,21 +187,23 @@ fn is_confirmed() -> anyhow::Result<bool> {
 
 /// Exit code 0 if this device is ready, 1 if something is wrong.
 async fn examine(config: Config) -> anyhow::Result<ExitCode> {
+    let policy = Arc::new(config.load_policy());
     let mut subject = Subject {
         root: Root::real(),
         unix: Clock.unix_ms() / 1_000,
-        hub: config.hub.clone(),
+        route: Route::of(&config),
         state_dir: config.state_dir.clone(),
         socket: None,
+        policy: Policy::clone(&policy),
     };
     let seen = match config.engine.clone() {
         EngineChoice::Docker(socket) => {
             subject.socket = Some(socket.clone());
-            doctor::inspect(&subject, &docker(&config, socket, Flavour::Docker)).await
+            doctor::inspect(&subject, &docker(&config, &policy, socket, Flavour::Docker)).await
         }
         EngineChoice::Podman(socket) => {
             subject.socket = Some(socket.clone());
-            doctor::inspect(&subject, &docker(&config, socket, Flavour::Podman)).await
+            doctor::inspect(&subject, &docker(&config, &policy, socket, Flavour::Podman)).await
         }
         EngineChoice::Memory => doctor::inspect(&subject, &MemoryEngine::new(Behaviour::default())).await,
     };
@@ -145,9 +212,9 @@ async fn examine(config: Config) -> anyhow::Result<ExitCode> {
     Ok(if verdict == Verdict::Wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn docker(config: &Config, socket: PathBuf, flavour: Flavour) -> DockerEngine {
+fn docker(config: &Config, policy: &Arc<Policy>, socket: PathBuf, flavour: Flavour) -> DockerEngine {
     let (scope, device) = (config.scope.clone(), config.device.clone());
-    DockerEngine::new(DockerConfig { socket, flavour, scope, device })
+    DockerEngine::new(DockerConfig { socket, flavour, scope, device, policy: Arc::clone(policy) })
 }
 
 fn log_to_stderr() {

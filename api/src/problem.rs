@@ -40,6 +40,10 @@ pub enum ProblemKind {
     Compose,
     /// Files or variables that the Compose file refers to were not sent. Send again with them.
     MissingInput,
+    /// Who asks has not said who he is, or with a token that does not count.
+    Unauthenticated,
+    /// Who asks may not do this.
+    Forbidden,
     /// There is no such stack, service, replica, device or route.
     NotFound,
     /// The route exists, but not with this method.
@@ -140,7 +144,8 @@ impl ProblemKind {
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed => 400,
-            Self::WrongOrigin => 403,
+            Self::Unauthenticated => 401,
+            Self::WrongOrigin | Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,

@@ -1,9 +1,13 @@
 //! What the user may write. The doc comments here are the help.
 
+mod access;
 mod verbs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use access::{
+    Audit, AuditCommand, ContextCommand, Invite, InviteCommand, Login, Logout, RoleChoice, TokenCommand, TokenCreate,
+};
 pub use verbs::{
     Completion, ComposeCommand, ComposeFile, Deploy, DeviceCommand, DeviceDrain, DeviceLabel, DeviceName, DeviceNames,
     Events, LabelChange, Logs, Ls, MAX_FOLLOWED, Ps, Restart, Resume, Rm, Scale, SeverityChoice, Top, Wait, Why,
@@ -18,6 +22,7 @@ Exit codes:
   4  no such stack, service, replica or device
   5  what was waited for did not come in time
   6  the Compose file cannot be used
+  7  not allowed: not logged in, or the token's role or stacks do not reach so far
 
 A service may be named `web` if only one stack has it, else `shop/web`; a replica `web.2` or `shop/web.2`.";
 
@@ -29,9 +34,10 @@ const GLOBAL: &str = "Global options";
 #[command(name = "outrigger", version, after_help = EXIT_CODES, max_term_width = 110)]
 #[command(disable_help_subcommand = true, infer_subcommands = false)]
 pub struct Cli {
-    /// Where the hub is.
-    #[arg(long, env = "OUTRIGGER_HUB", value_name = "URL", default_value = DEFAULT_HUB, global = true, help_heading = GLOBAL)]
-    pub hub: String,
+    /// Which hub: an address (https://HOST:PORT) or the name of a context [default: the context in use, else
+    /// http://127.0.0.1:7640]
+    #[arg(long, env = "OUTRIGGER_HUB", value_name = "URL|CONTEXT", global = true, help_heading = GLOBAL)]
+    pub hub: Option<String>,
     /// How answers look.
     #[command(flatten)]
     pub shape: Shape,
@@ -132,6 +138,23 @@ pub enum Command {
     Top(Top),
     /// Show what replicas write
     Logs(Logs),
+    /// Log in to a hub, and use it from now on
+    Login(Login),
+    /// Forget a hub's token on this computer
+    Logout(Logout),
+    /// Choose between hubs
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Tell who the hub takes you for
+    Whoami,
+    /// Make, list and revoke tokens of users and programs
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List and revoke invites of devices; `device invite` makes one
+    #[command(subcommand)]
+    Invite(InviteCommand),
+    /// Show who has changed what, or check that nobody has altered that record
+    Audit(Audit),
     /// Look at Compose files without deploying them
     #[command(subcommand)]
     Compose(ComposeCommand),

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use outrigger_api::{Problem, ProblemKind};
+use outrigger_trust::{ConnectError, TokenError, Trouble};
 use thiserror::Error;
 
 /// How the program ends. `--help` lists the codes; scripts rely on them.
@@ -24,6 +25,8 @@ pub enum Exit {
     TimedOut = 5,
     /// The Compose file cannot be used.
     Compose = 6,
+    /// The hub does not let us: nobody is logged in, or who is may not do this.
+    NotAllowed = 7,
 }
 
 /// Why a command was not done.
@@ -39,6 +42,34 @@ pub enum Failure {
         hub: String,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// Who answers cannot be shown to be the hub.
+    #[error("{}", untrusted(hub, *trouble))]
+    Untrusted {
+        /// Its address.
+        hub: String,
+        /// What is wrong with its certificate.
+        trouble: Trouble,
+    },
+    /// The first look at a hub went wrong.
+    #[error("{0}")]
+    FirstLook(#[from] ConnectError),
+    /// Nobody is logged in there.
+    #[error("not logged in at {hub}")]
+    NotLoggedIn {
+        /// Its address.
+        hub: String,
+    },
+    /// A text that is no token.
+    #[error("{0}")]
+    Token(#[from] TokenError),
+    /// The file with the credentials.
+    #[error("{message}")]
+    Credentials {
+        /// What is wrong with it.
+        message: String,
+        /// What to do.
+        hint: String,
     },
     /// The hub does not answer.
     #[error("cannot reach the hub at {hub} ({reason})")]
@@ -117,11 +148,17 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Refused(problem) => exit_of(problem.kind),
-            Self::Address { .. } | Self::Usage { .. } => Exit::Usage,
+            Self::Address { .. } | Self::Usage { .. } | Self::Token(_) => Exit::Usage,
             Self::Unreachable { .. } | Self::Interrupted { .. } => Exit::Unreachable,
+            Self::NotLoggedIn { .. } | Self::Untrusted { .. } => Exit::NotAllowed,
+            Self::FirstLook(error) => exit_of_first_look(error),
             Self::NotFound { .. } => Exit::NotFound,
             Self::TimedOut { .. } => Exit::TimedOut,
-            Self::Answer { .. } | Self::Read { .. } | Self::Stuck { .. } | Self::Write(_) => Exit::Failed,
+            Self::Credentials { .. }
+            | Self::Answer { .. }
+            | Self::Read { .. }
+            | Self::Stuck { .. }
+            | Self::Write(_) => Exit::Failed,
         }
     }
 
@@ -130,18 +167,22 @@ impl Failure {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Refused(problem) => problem.hint.clone(),
-            Self::Address { .. } => Some("write it as http://HOST:PORT, such as http://127.0.0.1:7640".into()),
+            Self::Address { .. } => Some("write it as https://HOST:PORT, such as https://hub.lan:7640".into()),
             Self::Unreachable { .. } => {
                 Some("is outrigger-hub running? Set --hub or OUTRIGGER_HUB if it is elsewhere".into())
             }
             Self::Answer { .. } => {
                 Some("is this really the address of outrigger-hub? `outrigger version` tells".into())
             }
-            Self::NotFound { hint, .. }
+            Self::NotLoggedIn { hub } => Some(format!("`outrigger login {hub}` does that")),
+            Self::Untrusted { trouble, .. } => Some(untrusted_hint(*trouble).into()),
+            Self::FirstLook(error) => source_of(error),
+            Self::Credentials { hint, .. }
+            | Self::NotFound { hint, .. }
             | Self::Usage { hint, .. }
             | Self::Stuck { hint, .. }
             | Self::TimedOut { hint, .. } => Some(hint.clone()),
-            Self::Interrupted { .. } | Self::Read { .. } | Self::Write(_) => None,
+            Self::Token(_) | Self::Interrupted { .. } | Self::Read { .. } | Self::Write(_) => None,
         }
     }
 
@@ -152,9 +193,47 @@ impl Failure {
     }
 }
 
+fn untrusted(hub: &str, trouble: Trouble) -> String {
+    let why = match trouble {
+        Trouble::ServerExpired => "its certificate has ended, or this computer's clock is wrong",
+        Trouble::ServerNotYetValid => "its certificate is not valid yet: this computer's clock is behind",
+        Trouble::ServerUnknown => "it is not the hub that you logged in to",
+        Trouble::ServerOtherName => "its certificate is for other names than this one",
+        Trouble::OursExpired | Trouble::OursRefused | Trouble::OursMissing | Trouble::Other => {
+            "it wants something else"
+        }
+    };
+    format!("the server at {hub} is not trusted, and nothing was sent to it: {why}")
+}
+
+fn untrusted_hint(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::ServerUnknown => "if the hub was set up anew, `outrigger login` with a token of the new one",
+        Trouble::ServerOtherName => "use a name that the hub knows, or add this one to `names` in its settings",
+        Trouble::ServerExpired
+        | Trouble::ServerNotYetValid
+        | Trouble::OursExpired
+        | Trouble::OursRefused
+        | Trouble::OursMissing
+        | Trouble::Other => "compare the clocks of both machines",
+    }
+}
+
+fn exit_of_first_look(error: &ConnectError) -> Exit {
+    match error {
+        ConnectError::OtherAuthority { .. } | ConnectError::NotSigned { .. } => Exit::NotAllowed,
+        _ => Exit::Unreachable,
+    }
+}
+
+fn source_of(error: &ConnectError) -> Option<String> {
+    std::error::Error::source(error).map(ToString::to_string)
+}
+
 fn exit_of(kind: ProblemKind) -> Exit {
     match kind {
         ProblemKind::NotFound => Exit::NotFound,
+        ProblemKind::Unauthenticated | ProblemKind::Forbidden => Exit::NotAllowed,
         ProblemKind::Compose | ProblemKind::MissingInput => Exit::Compose,
         ProblemKind::Malformed
         | ProblemKind::MethodNotAllowed

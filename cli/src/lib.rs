@@ -12,6 +12,8 @@ mod client;
 mod clock;
 mod commands;
 mod compose_input;
+mod connect;
+mod contexts;
 mod dotenv;
 mod failure;
 mod inert;
@@ -23,7 +25,7 @@ mod source_excerpt;
 mod style;
 mod table;
 
-pub use client::Client;
+pub use client::{Address, Client};
 pub use commands::run;
 pub use failure::{Exit, Failure};
 pub use output::{Output, Screen};

@@ -1,9 +1,11 @@
 //! What the hub can be asked: one function per route of its API.
 
 use outrigger_api::{
-    ApplyRequest, ApplyResponse, CheckResponse, Device, DeviceChange, DeviceList, DevicesChange, EventList, EventQuery,
-    Explanation, Fleet, Forgotten, Health, LogsQuery, LossConfirmation, Removed, Replica, ReplicaList, ReplicaQuery,
-    Restarted, ScaleRequest, ScaleResponse, Service, ServiceList, Stack, StackList, WhatIfLost,
+    ApplyRequest, ApplyResponse, AuditCheck, AuditList, AuditQuery, CheckResponse, Device, DeviceChange, DeviceList,
+    DevicesChange, EventList, EventQuery, Explanation, Fleet, Forgotten, Health, InviteCreated, InviteList,
+    InviteRequest, LogsQuery, LossConfirmation, Removed, Replica, ReplicaList, ReplicaQuery, Restarted, ScaleRequest,
+    ScaleResponse, Service, ServiceList, SetupRequest, Stack, StackList, Token, TokenCreated, TokenList, TokenRequest,
+    WhatIfLost, Whoami,
 };
 use serde_json::json;
 
@@ -139,6 +141,50 @@ impl Client {
 
     pub(crate) fn fleet(&self) -> Result<Fleet, Failure> {
         self.get(&["v1", "fleet"], &())
+    }
+
+    pub(crate) fn set_up(&self, request: &SetupRequest) -> Result<TokenCreated, Failure> {
+        self.send(Send::Post, &["v1", "setup"], &(), request)
+    }
+
+    pub(crate) fn whoami(&self) -> Result<Whoami, Failure> {
+        self.get(&["v1", "me"], &())
+    }
+
+    pub(crate) fn tokens(&self) -> Result<TokenList, Failure> {
+        self.get(&["v1", "tokens"], &())
+    }
+
+    pub(crate) fn create_token(&self, request: &TokenRequest) -> Result<TokenCreated, Failure> {
+        self.send(Send::Post, &["v1", "tokens"], &(), request)
+    }
+
+    pub(crate) fn revoke_token(&self, id: &str) -> Result<Token, Failure> {
+        self.delete(&["v1", "tokens", id])
+    }
+
+    pub(crate) fn invites(&self) -> Result<InviteList, Failure> {
+        self.get(&["v1", "invites"], &())
+    }
+
+    pub(crate) fn create_invite(&self, request: &InviteRequest) -> Result<InviteCreated, Failure> {
+        self.send(Send::Post, &["v1", "invites"], &(), request)
+    }
+
+    pub(crate) fn revoke_invite(&self, id: &str) -> Result<InviteList, Failure> {
+        self.delete(&["v1", "invites", id])
+    }
+
+    pub(crate) fn approve_device(&self, name: &str) -> Result<Device, Failure> {
+        self.send(Send::Post, &["v1", "devices", name, "approve"], &(), &json!({}))
+    }
+
+    pub(crate) fn audit(&self, query: &AuditQuery) -> Result<AuditList, Failure> {
+        self.get(&["v1", "audit"], query)
+    }
+
+    pub(crate) fn check_audit(&self) -> Result<AuditCheck, Failure> {
+        self.get(&["v1", "audit", "check"], &())
     }
 
     pub(crate) fn health(&self) -> Result<Health, Failure> {

@@ -46,7 +46,7 @@ fn a_hub_that_is_not_there_is_told_with_its_address() {
 fn an_address_that_is_none_is_a_matter_of_usage() {
     let ran = run(program(&["ls", "--hub", "ftp://x"]));
     assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stderr.contains("http://HOST:PORT"), "{ran:?}");
+    assert!(ran.stderr.contains("https://HOST:PORT"), "{ran:?}");
 }
 
 #[test]
@@ -422,8 +422,9 @@ fn completion_needs_no_hub() {
 #[test]
 fn version_tells_its_own_also_without_a_hub() {
     let ran = run(program(&["version", "--hub", "127.0.0.1:1"]));
-    assert_eq!(ran.code, 3);
+    assert_eq!(ran.code, 7, "not logged in there: {ran:?}");
     assert!(ran.stdout.starts_with("outrigger "), "{ran:?}");
+    assert_eq!(run(program(&["version", "--hub", "http://127.0.0.1:1"])).code, 3);
     let health = json!({"ok": true, "version": "9.9.9", "checks": []});
     let hub = FakeHub::with(vec![("GET /readyz", vec![ok(&health)])]);
     assert!(hub.run(&["version"]).stdout.contains("9.9.9"));

@@ -292,7 +292,10 @@ fn limits_have_an_older_and_a_newer_form() {
         assert_eq!((limits.cpu, limits.memory, limits.pids), expected, "{keys}");
         assert_eq!(service.reservation.memory, Bytes(512 << 20), "{keys}");
     }
-    assert_eq!(container("cpus: 0\nmem_limit: 0\npids_limit: -1").limits, ContainerSpec::default().limits);
+    assert_eq!(container("cpus: 0\nmem_limit: 0").limits, ContainerSpec::default().limits);
+    for none in ["pids_limit: -1", "pids_limit: 0", "deploy: { resources: { limits: { pids: -1 } } }"] {
+        assert_eq!(container(none).limits.pids, Some(0), "{none}");
+    }
 }
 
 #[test]

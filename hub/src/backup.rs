@@ -2,13 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::http::local::{self, LocalError};
 use crate::store::{Store, StoreError};
 
 /// Why there is no backup.
@@ -26,13 +26,11 @@ pub enum BackupError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A hub has the store open, and does not hand it out.
-    #[error("the hub that has the store open does not answer at {url}")]
-    Hub {
-        /// What was asked.
-        url: String,
-        /// Why not.
-        source: reqwest::Error,
-    },
+    #[error(transparent)]
+    Hub(#[from] LocalError),
+    /// It began to hand it out and broke off.
+    #[error("the hub broke off in the middle of the backup")]
+    BrokeOff(#[source] reqwest::Error),
 }
 
 /// Writes everything in the store to `file` and says how many bytes that are. The file is new, ours alone, and on the disk
@@ -45,7 +43,7 @@ pub async fn backup(config: &Config, file: &Path) -> Result<u64, BackupError> {
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(cannot_write)?;
     let done = match Store::open_existing(&config.state_dir) {
         Ok(mut store) => store.backup(&mut out).map_err(BackupError::from),
-        Err(StoreError::InUse { .. }) => from_hub(config.http_listen, file, &mut out).await,
+        Err(StoreError::InUse { .. }) => from_hub(&config.state_dir, file, &mut out).await,
         Err(error) => Err(error.into()),
     };
     let done = done.and_then(|()| {
@@ -58,23 +56,10 @@ pub async fn backup(config: &Config, file: &Path) -> Result<u64, BackupError> {
     done
 }
 
-async fn from_hub(listen: SocketAddr, file: &Path, out: &mut File) -> Result<(), BackupError> {
-    crate::run::install_crypto();
-    let url = format!("http://{}/v1/backup", reachable(listen));
-    let fail = |source| BackupError::Hub { url: url.clone(), source };
-    let mut answer = reqwest::get(&url).await.and_then(reqwest::Response::error_for_status).map_err(fail)?;
-    while let Some(chunk) = answer.chunk().await.map_err(fail)? {
+async fn from_hub(state_dir: &Path, file: &Path, out: &mut File) -> Result<(), BackupError> {
+    let mut answer = local::ask(state_dir, reqwest::Method::GET, "/v1/backup").await?;
+    while let Some(chunk) = answer.chunk().await.map_err(BackupError::BrokeOff)? {
         out.write_all(&chunk).map_err(|source| BackupError::File { path: file.to_owned(), source })?;
     }
     Ok(())
-}
-
-/// "All addresses" is where a hub listens, not where it can be asked.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    SocketAddr::new(ip, listen.port())
 }

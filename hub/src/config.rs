@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use outrigger_planner::{LabelRule, Policy};
+use outrigger_trust::CertificateDer;
 
 use crate::broker::Account;
 
@@ -27,10 +28,21 @@ pub struct Config {
     pub broker: Broker,
     /// How the fleet is judged.
     pub policy: Policy,
-    /// Further host names by which users reach the HTTP API.
-    pub http_names: Vec<String>,
+    /// Further names and addresses by which users and devices reach the hub.
+    pub names: Vec<String>,
+    /// Who is asked who he is.
+    pub security: Security,
     /// Registries that are asked over plain HTTP; loopback ones always are.
     pub insecure_registries: Vec<String>,
+}
+
+/// Who is asked who he is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// Everybody: certificates for devices, tokens for users, all by TLS.
+    Tls,
+    /// Nobody: for this machine alone.
+    InsecureLocal,
 }
 
 /// How devices are heard.
@@ -66,20 +78,34 @@ impl fmt::Display for Problems {
 /// What can be set, with what is taken if it is not. The flags have the same names with dashes.
 pub const KEYS: &[(&str, &str)] = &[
     ("state_dir", "/var/lib/outrigger-hub"),
-    ("mqtt_listen", "127.0.0.1:1883"),
-    ("http_listen", "127.0.0.1:7640"),
-    ("http_names", ""),
+    ("mqtt_listen", "0.0.0.0:8883"),
+    ("http_listen", "0.0.0.0:7640"),
+    ("names", ""),
     ("external_broker", ""),
     ("external_broker_user", ""),
     ("external_broker_password_file", ""),
+    ("external_broker_ca", ""),
     ("heartbeat", "1s"),
     ("suspect_after", "3s"),
     ("lost_after", "4s"),
     ("lost_after_will", "2s"),
     ("lost_after_of", ""),
     ("pull_stall", "10m"),
-    ("insecure_listen", "false"),
+    ("insecure_local", "false"),
     ("insecure_registries", ""),
+];
+
+/// Where a hub listens that asks nobody who he is.
+const INSECURE_DEFAULTS: [(&str, &str); 2] = [("mqtt_listen", "127.0.0.1:1883"), ("http_listen", "127.0.0.1:7640")];
+
+/// Keys of earlier releases, and what became of them.
+const GONE: [(&str, &str); 2] = [
+    ("http_names", "it is called `names` now, and its names stand in the hub's certificate"),
+    (
+        "insecure_listen",
+        "the hub asks everybody who he is now, and may listen everywhere; `insecure_local` is for trying things out on one \
+         machine",
+    ),
 ];
 
 impl Config {
@@ -97,7 +123,7 @@ impl Config {
                 return Err(Problems { file: Some(path.to_owned()), problems });
             }
         };
-        let (mut raw, mut problems) = read.as_ref().map(|text| Raw::parse(text, KEYS)).unwrap_or_default();
+        let (mut raw, mut problems) = read.as_ref().map(|text| Raw::parse(text, KEYS, &GONE)).unwrap_or_default();
         raw.overridden_by(flags);
         let config = Checks { raw: &raw, problems: &mut problems }.config();
         match config {
@@ -115,19 +141,32 @@ struct Checks<'a> {
 
 impl Checks<'_> {
     fn config(&mut self) -> Option<Config> {
+        for (key, instead) in GONE {
+            if self.raw.origin(key).is_some() {
+                self.wrong(key, &format!("{key} is gone: {instead}"));
+            }
+        }
         let policy = self.policy();
-        let insecure = self.flag("insecure_listen");
-        let http_listen = self.listen("http_listen", insecure);
+        let insecure = self.flag("insecure_local")?;
+        let security = if insecure { Security::InsecureLocal } else { Security::Tls };
+        let http_listen = self.listen("http_listen", security);
         let broker = match self.raw.text("external_broker") {
-            Some(_) => self.external().map(Broker::External),
-            None => self.listen("mqtt_listen", insecure).map(Broker::Embedded),
+            Some(_) => self.external(security).map(Broker::External),
+            None => self.listen("mqtt_listen", security).map(Broker::Embedded),
         };
+        let names = self.raw.list("names");
+        for name in &names {
+            if !crate::pki::is_host(name) && name.parse::<std::net::IpAddr>().is_err() {
+                self.wrong("names", &format!("names: `{name}` is no host name and no address"));
+            }
+        }
         Some(Config {
             state_dir: PathBuf::from(self.text("state_dir")),
             http_listen: http_listen?,
             broker: broker?,
             policy: policy?,
-            http_names: self.raw.list("http_names"),
+            names,
+            security,
             insecure_registries: self.raw.list("insecure_registries"),
         })
     }
@@ -184,7 +223,7 @@ impl Checks<'_> {
         all_good.then_some(rules)
     }
 
-    fn external(&mut self) -> Option<Account> {
+    fn external(&mut self, security: Security) -> Option<Account> {
         let text = self.text("external_broker");
         let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host.to_owned(), port.parse::<u16>().ok()?)));
         let Some((host, port)) = parts.filter(|(host, _)| !host.is_empty()) else {
@@ -209,19 +248,49 @@ impl Checks<'_> {
                 return None;
             }
         };
-        Some(Account { host, port, client_id: "outrigger-hub".to_owned(), login })
+        let client_id = "outrigger-hub".to_owned();
+        match security {
+            Security::InsecureLocal if !is_here(&host) => {
+                let problem = format!(
+                    "external_broker: {host} is not on this machine, and insecure_local is for this machine alone"
+                );
+                self.wrong("external_broker", &problem);
+                None
+            }
+            Security::InsecureLocal => Some(Account { host, port, client_id, login, tls: None }),
+            Security::Tls => Some(Account { host, port, client_id, login, tls: Some(self.authorities()?) }),
+        }
     }
 
-    fn listen(&mut self, key: &str, insecure: Option<bool>) -> Option<SocketAddr> {
-        let text = self.text(key).to_owned();
+    /// Who may have signed the external broker's certificate, besides the hub's own authority.
+    fn authorities(&mut self) -> Option<Vec<CertificateDer<'static>>> {
+        let Some(file) = self.raw.text("external_broker_ca").map(str::to_owned) else { return Some(vec![]) };
+        match outrigger_trust::read_certificates(Path::new(&file)) {
+            Ok(found) => Some(found),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                self.wrong("external_broker_ca", &format!("external_broker_ca: {error}{cause}"));
+                None
+            }
+        }
+    }
+
+    fn listen(&mut self, key: &str, security: Security) -> Option<SocketAddr> {
+        let usual = match security {
+            Security::Tls => default(key),
+            Security::InsecureLocal => {
+                INSECURE_DEFAULTS.iter().find(|(name, _)| *name == key).map_or("", |(_, address)| *address)
+            }
+        };
+        let text = self.raw.text(key).unwrap_or(usual).to_owned();
         let Ok(address) = text.parse::<SocketAddr>() else {
             self.wrong(key, &format!("{key}: `{text}` is not ADDRESS:PORT, such as {} or [::1]:7640", default(key)));
             return None;
         };
-        if !address.ip().is_loopback() && !insecure? {
+        if security == Security::InsecureLocal && !address.ip().is_loopback() {
             let problem = format!(
-                "{key}: {address} can be reached from other machines, and nobody is asked who he is yet: whoever reaches \
-                 it commands the fleet. Set insecure_listen = true (--insecure-listen) if that network is yours alone"
+                "{key}: {address} can be reached from other machines, and insecure_local is for this machine alone: nobody \
+                 is asked who he is. Leave insecure_local out, and everybody is"
             );
             self.wrong(key, &problem);
             return None;
@@ -265,6 +334,11 @@ impl Checks<'_> {
             None => problem.to_owned(),
         });
     }
+}
+
+/// Whether this names the machine itself.
+fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// In the order of the file's lines; what has none, such as a flag, comes last.
@@ -317,8 +391,9 @@ mod tests {
     #[test]
     fn an_empty_file_gives_the_promised_defaults() {
         let config = load("").unwrap();
-        assert_eq!(config.http_listen, "127.0.0.1:7640".parse().unwrap());
-        assert!(matches!(config.broker, Broker::Embedded(address) if address.port() == 1883));
+        assert_eq!(config.http_listen, "0.0.0.0:7640".parse().unwrap());
+        assert!(matches!(config.broker, Broker::Embedded(address) if address.port() == 8883));
+        assert_eq!(config.security, Security::Tls);
         assert_eq!(config.policy.lost_after, Duration::from_secs(4));
     }
 
@@ -338,10 +413,36 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_others_reach_needs_consent() {
-        let refused = problems("http_listen = \"0.0.0.0:7640\"");
-        assert!(refused[0].starts_with("line 1: http_listen: 0.0.0.0:7640 can be reached from other machines"));
-        assert!(load("http_listen = \"0.0.0.0:7640\"\ninsecure_listen = true").is_ok());
+    fn who_asks_nobody_is_reached_by_nobody_else() {
+        let config = load("insecure_local = true").unwrap();
+        assert_eq!((config.http_listen, config.security), ("127.0.0.1:7640".parse().unwrap(), Security::InsecureLocal));
+        assert!(matches!(config.broker, Broker::Embedded(address) if address == "127.0.0.1:1883".parse().unwrap()));
+        for key in ["http_listen", "mqtt_listen"] {
+            let refused = problems(&format!("insecure_local = true\n{key} = \"0.0.0.0:7640\""));
+            assert!(refused[0].contains("can be reached from other machines"), "{refused:?}");
+        }
+        let refused = problems("insecure_local = true\nexternal_broker = \"mqtt.lan:1883\"");
+        assert!(refused[0].contains("is not on this machine"), "{refused:?}");
+    }
+
+    #[test]
+    fn keys_that_are_gone_say_what_came_instead() {
+        let refused = problems("insecure_listen = true\nhttp_names = [\"hub\"]");
+        assert!(refused[0].starts_with("line 1: insecure_listen is gone"), "{refused:?}");
+        assert!(refused[1].starts_with("line 2: http_names is gone: it is called `names` now"), "{refused:?}");
+    }
+
+    /// S54: what is cut off or came from elsewhere is refused with its line.
+    #[test]
+    fn an_authority_file_that_is_not_whole_is_refused_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        for (text, told) in [("", "empty"), ("\n", "line 1"), ("-----BEGIN CERTIFICATE-----\n", "line 1")] {
+            std::fs::write(&file, text).unwrap();
+            let settings = format!("external_broker = \"mqtt.lan:8883\"\nexternal_broker_ca = \"{}\"", file.display());
+            let refused = problems(&settings);
+            assert!(refused[0].starts_with("line 2: external_broker_ca") && refused[0].contains(told), "{refused:?}");
+        }
     }
 
     #[test]

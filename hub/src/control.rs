@@ -15,6 +15,7 @@ use crate::clock;
 use crate::core::{BatchId, Effect, HubCore, Input, Remark, WishError, WishId};
 use crate::handle::{Control, EventLog, MAX_EVENTS, look};
 use crate::history::Histories;
+use crate::pki::Pki;
 use crate::run::notify;
 use crate::store::{Writer, Written};
 
@@ -40,6 +41,7 @@ pub(crate) struct Shell {
     is_saving: bool,
     save_events_at: Option<Moment>,
     watchdog: Option<Watchdog>,
+    pki: Option<Pki>,
 }
 
 /// Tells systemd that the control task goes round.
@@ -55,6 +57,7 @@ impl Shell {
         histories: Histories,
         outgoing: mpsc::Sender<Outgoing>,
         writer: Writer,
+        pki: Option<Pki>,
     ) -> Self {
         // Higher than any number given before, also where an older state was restored: readers name the last one seen.
         let next_event = (events.newest() + 1).max(clock::unix_ms().saturating_mul(1000));
@@ -73,6 +76,7 @@ impl Shell {
             is_saving: false,
             save_events_at: None,
             watchdog,
+            pki,
         }
     }
 
@@ -158,6 +162,7 @@ impl Shell {
         match effect {
             Effect::Save { batch, records } => self.save(Some(batch), records).await,
             Effect::Send { device, message } => self.send(Outgoing::Send { device, message }).await,
+            Effect::Quarantine { device } => self.quarantine(device),
             Effect::Clear { device } => self.send(Outgoing::Clear { device }).await,
             Effect::Reply { id, result } => {
                 if let Some(reply) = self.wishes.remove(&id) {
@@ -167,6 +172,16 @@ impl Shell {
             }
             Effect::Remark(remark) => self.write_down(&remark),
         }
+    }
+
+    /// In a task of its own: the store that has to save it may be waiting for us.
+    fn quarantine(&self, device: DeviceName) {
+        let Some(pki) = self.pki.clone() else { return };
+        tokio::spawn(async move {
+            if let Err(fault) = pki.quarantine(&device, "two machines with one identity").await {
+                error!(%device, %fault, "the quarantine could not be saved; the device is still let in");
+            }
+        });
     }
 
     async fn send(&self, message: Outgoing) {
@@ -244,6 +259,7 @@ fn reporter(happening: &Happening) -> Option<DeviceName> {
         | Happening::Up
         | Happening::Down { .. }
         | Happening::NameTaken { .. }
+        | Happening::Flooding { .. }
         | Happening::Kept { .. } => None,
     }
 }
@@ -254,6 +270,7 @@ fn to_input(happening: Happening) -> Input {
         Happening::Up => Input::LinkUp,
         Happening::Down { reason } => Input::LinkDown { reason },
         Happening::NameTaken { device, by } => Input::NameTaken { device, by },
+        Happening::Flooding { device } => Input::Flooding(device),
         Happening::Kept { device } => Input::Kept(device),
     }
 }

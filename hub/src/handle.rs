@@ -19,7 +19,9 @@ use crate::broker::{Answers, Counters, Open, Outgoing, Totals};
 use crate::clock;
 use crate::core::{HubCore, Remark, WishError};
 use crate::history::Histories;
+use crate::pki::Pki;
 use crate::registry::Registry;
+use crate::store::SideError;
 
 /// Events that are kept for queries, in memory and in the store.
 pub const MAX_EVENTS: usize = 10_000;
@@ -37,6 +39,8 @@ pub struct HubHandle {
     pub(crate) histories: Histories,
     pub(crate) registry: Registry,
     pub(crate) addresses: Addresses,
+    pub(crate) pki: Option<Pki>,
+    pub(crate) mqtt_at: (Option<String>, u16),
 }
 
 /// Whether there is more than one sort of processors in the fleet.
@@ -104,6 +108,17 @@ pub enum LogsError {
     Stopping(#[from] Stopping),
 }
 
+/// Why a device did not get the labels of its invite.
+#[derive(Debug, Error)]
+pub(crate) enum LabelsError {
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    #[error(transparent)]
+    Side(#[from] SideError),
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
 impl HubHandle {
     /// Asks for something. When it returns, the wish is durable and counts; its consequences follow.
     ///
@@ -165,6 +180,42 @@ impl HubHandle {
         }
     }
 
+    /// Gives a device the labels of its invite, if it is known already and still has to get some.
+    pub(crate) async fn give_labels(&self, device: &DeviceName) -> Result<(), LabelsError> {
+        let Some(pki) = &self.pki else { return Ok(()) };
+        let asked = device.clone();
+        if pki.allow().read(device).is_none_or(|known| known.labels.is_empty())
+            || !self.view(move |core, _| core.fleet().device(&asked).is_some()).await?
+        {
+            return Ok(());
+        }
+        for (key, value) in pki.take_labels(device).await? {
+            self.wish_as_is(Wish::Label { device: device.clone(), key, value: Some(value) }).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives devices the labels of their invites when they are first heard. Ends with the hub.
+    pub(crate) async fn label_newcomers(self) {
+        let mut events = self.events.subscribe();
+        loop {
+            let newcomers = match events.recv().await {
+                Ok(event) if event.kind == "device_joined" => {
+                    event.device.iter().filter_map(|name| name.parse().ok()).collect()
+                }
+                Ok(_) => continue,
+                Err(RecvError::Lagged(_)) => self.pki.iter().flat_map(|pki| pki.allow().all().into_keys()).collect(),
+                Err(RecvError::Closed) => return,
+            };
+            let newcomers: Vec<DeviceName> = newcomers;
+            for device in newcomers {
+                if let Err(fault) = self.give_labels(&device).await {
+                    tracing::warn!(%device, %fault, "the labels of its invite could not be given to a device");
+                }
+            }
+        }
+    }
+
     async fn wish_as_is(&self, wish: Wish) -> Result<(), HubError> {
         let (reply, answer) = oneshot::channel();
         self.control.send(Control::Wish { wish, reply }).await.map_err(|_| Stopping)?;
@@ -204,6 +255,18 @@ impl HubHandle {
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Who is who; none where nobody is asked.
+    #[must_use]
+    pub fn pki(&self) -> Option<&Pki> {
+        self.pki.as_ref()
+    }
+
+    /// Where devices connect: the host, where it is not the hub itself, and the port.
+    #[must_use]
+    pub fn mqtt_at(&self) -> (Option<&str>, u16) {
+        (self.mqtt_at.0.as_deref(), self.mqtt_at.1)
     }
 
     /// What the broker's side has counted.

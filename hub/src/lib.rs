@@ -2,8 +2,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod access;
 pub mod backup;
 pub mod broker;
+pub mod broker_config;
 pub mod clock;
 pub mod config;
 mod control;
@@ -12,6 +14,8 @@ pub mod handle;
 pub mod history;
 pub mod http;
 pub mod metrics;
+pub mod pki;
 pub mod registry;
 pub mod run;
+pub mod setup;
 pub mod store;

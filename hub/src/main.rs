@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use outrigger_hub::config::{Config, Origin, Raw};
-use outrigger_hub::store;
+use outrigger_hub::pki::{Authority, Old};
+use outrigger_hub::{broker_config, clock, store};
 use tracing_subscriber::EnvFilter;
 
 /// The hub of an Outrigger fleet: it hears the devices, decides what runs where, and serves users.
@@ -39,8 +40,44 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Make a setup code, with which somebody becomes administrator; earlier codes count no longer
+    SetupCode {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Put a new authority in place of the present one, whether the hub runs or not; devices move over by themselves
+    RotateCa {
+        /// Somebody may have the key of the present one: let it count no more, and have every device join anew
+        #[arg(long)]
+        forget_old: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Write the configuration of another broker, with the same rules as the embedded one
+    BrokerConfig {
+        /// Which broker
+        broker: BrokerKind,
+        /// Folder for the configuration, made if it is not there
+        folder: PathBuf,
+        /// A name or address of the broker, besides those of this machine; may be given several times
+        #[arg(long = "host", value_name = "HOST")]
+        hosts: Vec<String>,
+        /// Where it listens
+        #[arg(long, default_value_t = 8883)]
+        port: u16,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BrokerKind {
+    /// Eclipse Mosquitto 2
+    Mosquitto,
+    /// EMQX 5
+    Emqx,
 }
 
 /// Each flag overrides the key of the same name in the file.
@@ -52,10 +89,10 @@ struct Settings {
     /// Folder of the store [default: /var/lib/outrigger-hub]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<String>,
-    /// Where the embedded broker listens [default: 127.0.0.1:1883]
+    /// Where the embedded broker listens [default: 0.0.0.0:8883]
     #[arg(long, value_name = "ADDR")]
     mqtt_listen: Option<String>,
-    /// Where the HTTP API listens [default: 127.0.0.1:7640]
+    /// Where the HTTP API listens [default: 0.0.0.0:7640]
     #[arg(long, value_name = "ADDR")]
     http_listen: Option<String>,
     /// Use this broker instead of the embedded one
@@ -73,8 +110,14 @@ struct Settings {
     /// The same after its connection broke [default: 2s]
     #[arg(long, value_name = "TIME")]
     lost_after_will: Option<String>,
-    /// Listen on addresses that other machines reach, although nobody is asked who he is yet
+    /// Use this broker only if this authority (a file) has signed its certificate; our own always may
+    #[arg(long, value_name = "FILE")]
+    external_broker_ca: Option<String>,
+    /// Ask nobody who he is: no TLS, no tokens, and only on this machine (127.0.0.1:7640 and 127.0.0.1:1883)
     #[arg(long)]
+    insecure_local: bool,
+    /// Gone; it says what came instead
+    #[arg(long, hide = true)]
     insecure_listen: bool,
 }
 
@@ -86,6 +129,7 @@ impl Settings {
             ("mqtt_listen", &self.mqtt_listen),
             ("http_listen", &self.http_listen),
             ("external_broker", &self.external_broker),
+            ("external_broker_ca", &self.external_broker_ca),
             ("heartbeat", &self.heartbeat),
             ("suspect_after", &self.suspect_after),
             ("lost_after", &self.lost_after),
@@ -96,8 +140,10 @@ impl Settings {
                 flags.set(key, value, Origin::Flag);
             }
         }
-        if self.insecure_listen {
-            flags.set("insecure_listen", "true", Origin::Flag);
+        for (key, is_given) in [("insecure_local", self.insecure_local), ("insecure_listen", self.insecure_listen)] {
+            if is_given {
+                flags.set(key, "true", Origin::Flag);
+            }
         }
         Ok(Config::load(self.config.as_deref(), flags)?)
     }
@@ -124,11 +170,39 @@ fn carry_out(cli: Cli) -> Result<()> {
             println!("restored {entries} entries of fleet {fleet} into {}; the epoch is {epoch} now", path.display());
             Ok(())
         }
+        Some(Command::SetupCode { settings }) => {
+            let text = in_runtime(outrigger_hub::setup::setup_code(&settings.load()?))??;
+            println!("{text}");
+            Ok(())
+        }
+        Some(Command::RotateCa { forget_old, settings }) => rotate(&settings.load()?, forget_old),
+        Some(Command::BrokerConfig { broker, folder, hosts, port, settings }) => {
+            let kind = match broker {
+                BrokerKind::Mosquitto => broker_config::Kind::Mosquitto,
+                BrokerKind::Emqx => broker_config::Kind::Emqx,
+            };
+            let config = settings.load()?;
+            for path in broker_config::write(kind, &config.state_dir, &hosts, port, &folder)? {
+                println!("wrote {}", path.display());
+            }
+            Ok(())
+        }
         Some(Command::Version) => {
             println!("outrigger-hub {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
     }
+}
+
+fn rotate(config: &Config, forget_old: bool) -> Result<()> {
+    let (old, then) = match forget_old {
+        false => (Old::Keep, "devices that are connected renew within seconds, the others when they come back"),
+        true => (Old::Forget, "every device must join anew: `outrigger device invite --name NAME`"),
+    };
+    let new = Authority::rotate(&config.state_dir, old, clock::unix_ms() / 1000)?;
+    println!("the authority is new; its fingerprint is {}", new.pin());
+    println!("{then}");
+    Ok(())
 }
 
 fn run(config: Config) -> Result<()> {
@@ -167,8 +241,12 @@ fn start_log() {
 }
 
 fn backup(config: &Config, file: &std::path::Path) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let bytes = runtime.context("cannot start the runtime")?.block_on(outrigger_hub::backup::backup(config, file))?;
+    let bytes = in_runtime(outrigger_hub::backup::backup(config, file))??;
     println!("wrote {bytes} bytes to {}", file.display());
     Ok(())
+}
+
+fn in_runtime<T>(work: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.context("cannot start the runtime")?.block_on(work))
 }

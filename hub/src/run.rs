@@ -1,27 +1,33 @@
 //! The hub as a program: everything that is outside is passed in or opened here, and let go in order at the end.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
+use crate::access::{Access, AccessError, Gate};
 use crate::broker::{self, Answers, Embedded, External, Inbox};
 use crate::clock;
-use crate::config::{Broker, Config};
+use crate::config::{Broker, Config, Security};
 use crate::control::Shell;
 use crate::core::HubCore;
 use crate::handle::{Addresses, EventLog, HubHandle};
 use crate::history::Histories;
+use crate::http::{self, Door};
+use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
 use crate::store::{Store, StoreError, Writer};
 
 /// Messages to devices that may wait for the broker.
 const OUTGOING: usize = 1024;
+/// Requests of devices about certificates that may wait; those beyond ask again.
+const REQUESTS: usize = 256;
 /// Questions to the control task that may wait.
 const CONTROL: usize = 256;
 
@@ -31,6 +37,12 @@ pub enum RunError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Who may do what.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// Who is who.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -53,6 +65,7 @@ pub enum RunError {
 #[derive(Debug)]
 pub struct Running {
     handle: HubHandle,
+    access: Access,
     stop: oneshot::Sender<()>,
     control: JoinHandle<()>,
     http: JoinHandle<()>,
@@ -76,6 +89,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let mut running = start(config).await?;
     let Addresses { mqtt, http } = running.handle.addresses();
     info!(%http, mqtt = mqtt.map(tracing::field::display), version = env!("CARGO_PKG_VERSION"), "the hub runs");
+    tell_setup_code(&running).await;
     notify(sd_notify::NotifyState::Ready);
     tokio::select! { // both may be cancelled: what ends the other ends the hub
         () = shutdown => (),
@@ -104,14 +118,27 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         warn!(record, "left out of what was saved: it fits nothing else");
     }
     let (writer, written) = Writer::start(store).map_err(RunError::Thread)?;
+    let pki = match config.security {
+        Security::Tls => Some(Pki::open(&config.state_dir, &config.names, &loaded.side, writer.side()).await?),
+        Security::InsecureLocal => None,
+    };
+    let access = Access::open(pki.clone(), &config.state_dir, &loaded.side, writer.side())?;
+    let local = listen_locally(&config.state_dir);
     let listener = listen(config.http_listen, "the HTTP API").await?;
     let http_address = listener.local_addr().map_err(|source| no_listen(config.http_listen, "the HTTP API", source))?;
 
     let answers = Answers::starting_at(clock::unix_ms().saturating_mul(1000));
-    let (inbox, happenings) = Inbox::new(answers.clone());
+    let (mut inbox, happenings) = Inbox::new(answers.clone());
     let counters = inbox.counters().clone();
     let (outgoing, to_link) = mpsc::channel(OUTGOING);
-    let (link, mqtt) = connect(&config.broker, inbox, to_link).await?;
+    let mut helpers = JoinSet::new();
+    if let Some(pki) = &pki {
+        let (requests, requested) = mpsc::channel(REQUESTS);
+        inbox = inbox.guarded(pki.allow().clone(), requests);
+        helpers.spawn(pki.clone().answer(requested, outgoing.clone()));
+        helpers.spawn(pki.clone().keep(outgoing.clone()));
+    }
+    let (link, mqtt) = connect(&config.broker, pki.as_ref(), inbox, to_link).await?;
 
     let (control, questions) = mpsc::channel(CONTROL);
     let addresses = Addresses { mqtt, http: http_address };
@@ -125,16 +152,19 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         histories: histories.clone(),
         registry: Registry::new(config.insecure_registries.clone()),
         addresses,
+        pki: pki.clone(),
+        mqtt_at: mqtt_at(&config.broker, mqtt),
     };
     let (stop, stopped) = oneshot::channel();
-    let shell = Shell::new(core, events, histories, outgoing, writer);
+    let shell = Shell::new(core, events, histories, outgoing, writer, pki.clone());
     let control = tokio::spawn(shell.run(happenings, questions, written, stopped));
-    let mut helpers = JoinSet::new();
     helpers.spawn(handle.clone().learn_when_mixed());
+    helpers.spawn(handle.clone().label_newcomers());
+    let door = pki.map_or(Door::Plain, |pki| Door::Tls(pki.server_tls().clone()));
     let (stop_http, http_stopped) = oneshot::channel::<()>();
     let ended = async move { drop(http_stopped.await) };
-    let http = tokio::spawn(serve_http(listener, handle.clone(), config.http_names, ended));
-    Ok(Running { handle, stop, control, http, stop_http, _link: link, _helpers: helpers })
+    let http = tokio::spawn(http::serve(listener, door, local, handle.clone(), access.clone(), ended));
+    Ok(Running { handle, access, stop, control, http, stop_http, _link: link, _helpers: helpers })
 }
 
 impl Running {
@@ -153,28 +183,52 @@ impl Running {
     }
 }
 
-async fn serve_http(listener: TcpListener, hub: HubHandle, names: Vec<String>, ended: impl Future<Output = ()>) {
-    if let Err(error) = crate::http::serve(listener, hub, &names, ended).await {
-        tracing::error!(%error, "the HTTP API ended");
+/// As long as nobody may make tokens, each start prints a code for whoever sees it. Past the log: it is a secret.
+async fn tell_setup_code(running: &Running) {
+    let (Gate::Tokens(pin), now) = (running.access.gate(), clock::unix_ms()) else { return };
+    if running.access.tokens().has_admin(now) {
+        return;
     }
+    let text = match running.access.tokens().fresh_code(pin, now).await {
+        Ok((code, _)) => http::words_with_code(&running.handle, &code),
+        Err(error) => return warn!(%error, "no setup code could be made"),
+    };
+    // Nobody reads it: `outrigger-hub setup-code` makes another.
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Only `outrigger-hub` itself uses it, so a hub without it is better than none.
+fn listen_locally(state_dir: &Path) -> Option<UnixListener> {
+    let listening = http::local::listen(state_dir);
+    listening.inspect_err(|error| warn!(%error, "`outrigger-hub backup` and `setup-code` will not reach this hub")).ok()
 }
 
 async fn connect(
     broker: &Broker,
+    pki: Option<&Pki>,
     inbox: Inbox,
     outgoing: mpsc::Receiver<broker::Outgoing>,
 ) -> Result<(Link, Option<SocketAddr>), RunError> {
     match broker {
         Broker::Embedded(listen) => {
-            let started = broker::start_embedded(*listen, inbox, outgoing).await;
+            let door = pki.cloned().map_or(broker::Door::Plain, broker::Door::Tls);
+            let started = broker::start_embedded(*listen, door, inbox, outgoing).await;
             let broker = started.map_err(|source| no_listen(*listen, "MQTT", source))?;
             let address = broker.address;
             Ok((Link::Embedded { _broker: broker }, Some(address)))
         }
         Broker::External(account) => {
-            let client = broker::start_external(account.clone(), inbox, outgoing);
+            let client = broker::start_external(account.clone(), pki.cloned(), inbox, outgoing);
             Ok((Link::External { _client: client }, None))
         }
+    }
+}
+
+/// Where devices connect: a host, where it is not the hub itself, and the port.
+fn mqtt_at(broker: &Broker, listens: Option<SocketAddr>) -> (Option<String>, u16) {
+    match broker {
+        Broker::Embedded(asked) => (None, listens.unwrap_or(*asked).port()),
+        Broker::External(account) => (Some(account.host.clone()), account.port),
     }
 }
 

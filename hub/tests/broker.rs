@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use outrigger_hub::broker::{Answers, Embedded, Happening, Inbox, Outgoing, Totals, start_embedded};
+use outrigger_hub::broker::{Answers, Door, Embedded, Happening, Inbox, Outgoing, Totals, start_embedded};
 use outrigger_protocol::{
     Assignment, Bye, ByeReason, Channel, DeviceName, DownMessage, Epoch, Generation, Report, SessionNumber, Stamp,
     Topic, UpMessage, encode_up,
@@ -33,7 +33,8 @@ impl Broker {
     async fn start() -> Self {
         let (inbox, mut happenings) = Inbox::new(Answers::default());
         let (outgoing, to_broker) = mpsc::channel(64);
-        let broker = start_embedded("127.0.0.1:0".parse().unwrap(), inbox.clone(), to_broker).await.unwrap();
+        let broker =
+            start_embedded("127.0.0.1:0".parse().unwrap(), Door::Plain, inbox.clone(), to_broker).await.unwrap();
         assert!(matches!(happenings.recv().await, Some(Happening::Up)));
         Self { broker, happenings, outgoing, inbox }
     }

@@ -34,6 +34,7 @@ fn config(folder: &Path) -> Config {
     flags.set("state_dir", folder.join("state").to_str().unwrap(), Origin::Flag);
     flags.set("mqtt_listen", "127.0.0.1:0", Origin::Flag);
     flags.set("http_listen", "127.0.0.1:0", Origin::Flag);
+    flags.set("insecure_local", "true", Origin::Flag);
     std::fs::write(folder.join("hub.toml"), "").unwrap();
     Config::load(Some(&folder.join("hub.toml")), flags).unwrap()
 }
@@ -146,7 +147,10 @@ impl Device {
     async fn asked(&mut self) -> Ask {
         loop {
             match self.next().await {
-                DownMessage::Ask(Ask::Hello) | DownMessage::Want(_) | DownMessage::Lease(_) => (),
+                DownMessage::Ask(Ask::Hello)
+                | DownMessage::Want(_)
+                | DownMessage::Lease(_)
+                | DownMessage::Certificate(_) => (),
                 DownMessage::Ask(ask) => return ask,
             }
         }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use outrigger_api::{Event, Severity};
 use outrigger_hub::handle::MAX_EVENTS;
-use outrigger_hub::store::{FILE, Store, StoreError, restore};
+use outrigger_hub::store::{FILE, SideError, SideRecord, Store, StoreError, Writer, restore};
 use outrigger_planner::{Key, Record, StackRecord, Value};
 use outrigger_protocol::Epoch;
 
@@ -204,6 +204,43 @@ fn a_backup_restores_everything_and_raises_the_epoch() {
     assert!(matches!(restore(&new, &file, false), Err(StoreError::Exists { .. })));
     assert_eq!(restore(&new, &file, true).unwrap().epoch, Epoch(3), "never back, whatever the backup says");
     assert!(matches!(restore(&old, &file, true), Err(StoreError::InUse { .. })), "a hub runs on it");
+}
+
+#[test]
+fn a_backup_holds_side_records_and_the_authority_for_nobody_else_to_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new, file) = (folder.path().join("old"), folder.path().join("new"), folder.path().join("backup"));
+    let mut store = Store::open(&old).unwrap();
+    let record = |key: &str, value: Option<&[u8]>| SideRecord {
+        table: "identity".to_owned(),
+        key: key.to_owned(),
+        value: value.map(<[u8]>::to_vec),
+    };
+    store.save_side(&[record("pi", Some(b"1")), record("gone", Some(b"2")), record("odd\0key", Some(b""))]).unwrap();
+    store.save_side(&[record("gone", None)]).unwrap();
+    fs::create_dir(old.join("pki")).unwrap();
+    fs::write(old.join("pki/authority.pem"), "the authority").unwrap();
+    store.backup(&mut fs::File::create(&file).unwrap()).unwrap();
+    restore(&new, &file, false).unwrap();
+    let loaded = Store::open(&new).unwrap().load().unwrap();
+    let expected = [("odd\0key".to_owned(), vec![]), ("pi".to_owned(), b"1".to_vec())];
+    assert_eq!(loaded.side["identity"], expected.into_iter().collect());
+    let authority = new.join("pki/authority.pem");
+    assert_eq!(fs::read_to_string(&authority).unwrap(), "the authority");
+    assert_eq!(fs::metadata(&authority).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(new.join("pki")).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn side_records_are_durable_when_the_save_returns_and_do_not_keep_the_store_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let (writer, _written) = Writer::start(Store::open(folder.path()).unwrap()).unwrap();
+    let side = writer.side();
+    side.save("tokens", "a", Some(vec![7])).await.unwrap();
+    writer.finish().await;
+    assert_eq!(side.save("tokens", "b", Some(vec![8])).await, Err(SideError::Stopping));
+    let loaded = Store::open(folder.path()).unwrap().load().unwrap();
+    assert_eq!(loaded.side["tokens"], [("a".to_owned(), vec![7])].into_iter().collect());
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub(crate) struct Device {
     pub heard_status: u32,
     /// Reports in a row that told of a newer status than any that has come.
     pub missed: u32,
+    /// That it tells of more than is kept has been told on this connection.
+    pub is_excess_told: bool,
     /// The assignment by which its last status tells what its engine runs; none: no status of this connection has.
     pub told_under: Option<Stamp>,
     pub bumped_at: Moment,
@@ -124,6 +126,7 @@ impl Device {
             is_refusal_told: false,
             heard_status: 0,
             missed: 0,
+            is_excess_told: false,
             told_under: None,
             bumped_at: now,
             // A hub that has just started does not know what leases it gave: as late as possible is safe.

@@ -132,6 +132,7 @@ impl Fleet {
             // The time between two connections says nothing about gaps within one.
             device.session = Some(session);
             device.is_refusal_told = false;
+            device.is_excess_told = false;
             device.told_under = None;
             (device.heard_status, device.missed) = (0, 0);
             device.heard_at = rekey(&mut self.silent, ix, device.heard_at, now);

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outrigger_protocol::{EngineState, ExitCause, Facts, Moment, Observed, Phase, PlacementId, Status};
+use outrigger_protocol::{
+    EngineState, ExitCause, Facts, MAX_REPLICAS_PER_DEVICE, Moment, Observed, Phase, PlacementId, Status,
+};
 
 use crate::fleet::Fleet;
 use crate::hear::Reply;
@@ -84,6 +86,7 @@ impl Fleet {
 
     /// What the device sees of its engine, its images and its copies.
     pub(crate) fn take_status(&mut self, ix: DeviceIx, status: Status, now: Moment, reply: &mut Reply) {
+        self.note_excess(ix, &status, reply);
         self.take_engine(ix, status.engine, now, reply);
         self.take_images(ix, status.images);
         let mut seen: BTreeMap<PlacementId, Observed> =
@@ -106,6 +109,21 @@ impl Fleet {
                 }
                 None => (),
             }
+        }
+    }
+
+    /// A device that tells of more than any device can have is faulty or lies. What belongs to no copy of ours is not kept, and
+    /// neither are images beyond the limit; this is said once for each connection.
+    fn note_excess(&mut self, ix: DeviceIx, status: &Status, reply: &mut Reply) {
+        let (copies, images) = (status.replicas.len(), status.images.len());
+        let Some(device) = self.devices.get_mut(ix) else { return };
+        let is_much = copies > MAX_REPLICAS_PER_DEVICE || images > MOST_IMAGES;
+        if is_much && !std::mem::replace(&mut device.is_excess_told, true) {
+            let name = device.name.clone();
+            let text = format!(
+                "{name} tells of {copies} copies and {images} images, more than a device can have; not all is kept"
+            );
+            reply.notes.push(Note::of_device(NoteKind::DeviceRefused, &name, text));
         }
     }
 

@@ -19,6 +19,8 @@ pub enum Ask {
     Taken(RequestId, u32),
     /// Nobody waits for the answer any more.
     Cancel(RequestId),
+    /// Ask for a new certificate now: the authority is about to change, or has.
+    Renew,
 }
 
 /// Chunks that may be under way without the client having taken them: a client that reads slowly slows only itself.

@@ -9,6 +9,7 @@
 mod amount;
 mod ask;
 mod assignment;
+mod certificate;
 mod device;
 mod limits;
 mod name;
@@ -25,10 +26,11 @@ mod version;
 pub use amount::{Bytes, MilliCpu, Permille};
 pub use ask::{Answer, AnswerBody, Ask, LogChunk, LogStream, LogsRequest, RequestId, WINDOW};
 pub use assignment::{Assigned, Assignment, Goal, Lease};
+pub use certificate::{Certificate, Renew};
 pub use device::{AttachedDevice, CgroupVersion, DeviceKind, Engine, EngineKind, Facts, Hello, MemoryLimits};
 pub use limits::{
-    MAX_ANSWER, MAX_ASK, MAX_ASSIGNED, MAX_DETAIL, MAX_HELLO, MAX_LEASE, MAX_REPLICAS_PER_DEVICE, MAX_REPORT,
-    MAX_STATUS, MAX_WANT,
+    MAX_ANSWER, MAX_ASK, MAX_ASSIGNED, MAX_CERTIFICATE, MAX_DETAIL, MAX_HELLO, MAX_LEASE, MAX_RENEW,
+    MAX_REPLICAS_PER_DEVICE, MAX_REPORT, MAX_STATUS, MAX_WANT,
 };
 pub use name::{DeviceName, NameError, ReplicaName, ServiceName, ServiceRef, StackName};
 pub use payload::{DownMessage, PayloadError, UpMessage, decode_down, decode_up, encode_down, encode_up, spec_bytes};

@@ -13,6 +13,10 @@ pub const MAX_WANT: usize = 4 * 1024 * 1024;
 pub const MAX_LEASE: usize = 256;
 /// Bytes of an `ask` payload.
 pub const MAX_ASK: usize = 4 * 1024;
+/// Bytes of a `renew` payload: one request of a few hundred bytes.
+pub const MAX_RENEW: usize = 2 * 1024;
+/// Bytes of a `certificate` payload: a chain and a few authorities of some hundred bytes each.
+pub const MAX_CERTIFICATE: usize = 16 * 1024;
 /// Bytes of an `answer` payload: one chunk of logs.
 pub const MAX_ANSWER: usize = 64 * 1024;
 /// Bytes that one copy takes in an assignment at most, besides its specification: its names, its numbers, its policy.

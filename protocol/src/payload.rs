@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    Answer, Ask, Assignment, Bye, Channel, ContainerSpec, Hello, Lease, MAX_ANSWER, MAX_ASK, MAX_HELLO, MAX_LEASE,
-    MAX_REPORT, MAX_STATUS, MAX_WANT, Report, Status,
+    Answer, Ask, Assignment, Bye, Certificate, Channel, ContainerSpec, Hello, Lease, MAX_ANSWER, MAX_ASK,
+    MAX_CERTIFICATE, MAX_HELLO, MAX_LEASE, MAX_RENEW, MAX_REPORT, MAX_STATUS, MAX_WANT, Renew, Report, Status,
 };
 
 /// First byte of every payload. A second wire format gets a second number; both are read for two releases.
@@ -24,6 +24,8 @@ pub enum UpMessage {
     Bye(Bye),
     /// On [`Channel::Answer`].
     Answer(Answer),
+    /// On [`Channel::Renew`].
+    Renew(Renew),
 }
 
 /// What a device receives.
@@ -35,6 +37,8 @@ pub enum DownMessage {
     Lease(Lease),
     /// On [`Channel::Ask`].
     Ask(Ask),
+    /// On [`Channel::Certificate`].
+    Certificate(Certificate),
 }
 
 /// A payload that cannot be read, or a message that is too large to send.
@@ -79,6 +83,8 @@ impl Channel {
             Self::Answer => MAX_ANSWER,
             Self::Want | Self::Routes => MAX_WANT,
             Self::Ask => MAX_ASK,
+            Self::Renew => MAX_RENEW,
+            Self::Certificate => MAX_CERTIFICATE,
         }
     }
 }
@@ -93,6 +99,7 @@ impl UpMessage {
             Self::Status(_) => Channel::Status,
             Self::Bye(_) => Channel::Bye,
             Self::Answer(_) => Channel::Answer,
+            Self::Renew(_) => Channel::Renew,
         }
     }
 }
@@ -105,6 +112,7 @@ impl DownMessage {
             Self::Want(_) => Channel::Want,
             Self::Lease(_) => Channel::Lease,
             Self::Ask(_) => Channel::Ask,
+            Self::Certificate(_) => Channel::Certificate,
         }
     }
 }

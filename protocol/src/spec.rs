@@ -84,7 +84,7 @@ pub struct CgroupLimits {
     pub cpu: Option<MilliCpu>,
     /// Most memory; the kernel kills what needs more.
     pub memory: Option<Bytes>,
-    /// Most processes and threads.
+    /// Most processes and threads; 0 is as many as it wants, none is the agent's default.
     pub pids: Option<u32>,
 }
 

@@ -47,6 +47,10 @@ pub enum Channel {
     Lease,
     /// Down, QoS 1: questions.
     Ask,
+    /// Up, QoS 1: asks for a new certificate.
+    Renew,
+    /// Down, QoS 1: a new certificate. Not retained: it is worth nothing to whoever comes later.
+    Certificate,
 }
 
 /// A topic that is none of ours.
@@ -59,9 +63,9 @@ pub struct TopicError {
 
 impl Channel {
     /// All that a device may publish.
-    pub const UP: [Self; 5] = [Self::Hello, Self::Report, Self::Status, Self::Bye, Self::Answer];
+    pub const UP: [Self; 6] = [Self::Hello, Self::Report, Self::Status, Self::Bye, Self::Answer, Self::Renew];
     /// All that a device subscribes to.
-    pub const DOWN: [Self; 4] = [Self::Want, Self::Routes, Self::Lease, Self::Ask];
+    pub const DOWN: [Self; 5] = [Self::Want, Self::Routes, Self::Lease, Self::Ask, Self::Certificate];
 
     fn text(self) -> &'static str {
         match self {
@@ -74,6 +78,8 @@ impl Channel {
             Self::Routes => "routes",
             Self::Lease => "lease",
             Self::Ask => "ask",
+            Self::Renew => "renew",
+            Self::Certificate => "certificate",
         }
     }
 

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Answer, AnswerBody, Arch, Ask, Assigned, Assignment, AttachedDevice, BootId, Bye, ByeReason, Bytes, CgroupVersion,
-    Channel, ContainerSpec, DeviceKind, DownMessage, Engine, EngineKind, EngineState, Epoch, ExitCause, Facts, FleetId,
-    Generation, GenericResource, Goal, Hello, Lease, Load, LogChunk, LogStream, LogsRequest, LossPolicy, MemoryLimits,
-    MilliCpu, Observed, Permille, Phase, PlacementId, PortProtocol, PublishedPort, Report, RequestId, SessionNumber,
-    Stamp, Status, Throttling, UpMessage, Usage, decode_down, decode_up, encode_down, encode_up,
+    Answer, AnswerBody, Arch, Ask, Assigned, Assignment, AttachedDevice, BootId, Bye, ByeReason, Bytes, Certificate,
+    CgroupVersion, Channel, ContainerSpec, DeviceKind, DownMessage, Engine, EngineKind, EngineState, Epoch, ExitCause,
+    Facts, FleetId, Generation, GenericResource, Goal, Hello, Lease, Load, LogChunk, LogStream, LogsRequest,
+    LossPolicy, MemoryLimits, MilliCpu, Observed, Permille, Phase, PlacementId, PortProtocol, PublishedPort, Renew,
+    Report, RequestId, SessionNumber, Stamp, Status, Throttling, UpMessage, Usage, decode_down, decode_up, encode_down,
+    encode_up,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -207,6 +208,23 @@ fn lease_1() {
 #[test]
 fn ask_1() {
     down(Channel::Ask, &ask(), "0102010485808080100164000100");
+}
+
+#[test]
+fn renew_1() {
+    let renew = Renew { session: SessionNumber(123_456), request: vec![0x30, 0x00] };
+    up(Channel::Renew, &UpMessage::Renew(renew), "0105c0c407023000");
+}
+
+#[test]
+fn certificate_1() {
+    let certificate = Certificate { chain: vec![vec![1], vec![2, 3]], authorities: vec![vec![4]] };
+    down(Channel::Certificate, &DownMessage::Certificate(certificate), "0103020101020203010104");
+}
+
+#[test]
+fn ask_renew_1() {
+    down(Channel::Ask, &DownMessage::Ask(Ask::Renew), "010204");
 }
 
 #[test]

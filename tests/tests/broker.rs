@@ -2,4 +2,5 @@
 
 mod broker {
     mod mosquitto;
+    mod mosquitto_tls;
 }

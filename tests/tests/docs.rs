@@ -93,6 +93,7 @@ fn judged(key: &str) -> Option<Severity> {
         );
         let mut sources = Sources::of("compose.yaml", &text);
         sources.files.insert("x".to_owned(), "A=1".to_owned());
+        sources.profiles.insert("*".to_owned());
         let found = load(None, &sources).diagnostics;
         let of_key = found.iter().filter(|found| found.path.starts_with(&format!("services.web.{key}")));
         let service = found.iter().filter(|found| found.path == "services.web");

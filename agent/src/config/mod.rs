@@ -2,6 +2,7 @@
 
 mod raw;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,11 +12,16 @@ use thiserror::Error;
 pub use crate::images::ImageLimits;
 pub use raw::{KEYS, Raw};
 
+use crate::policy::{Guarded, Policy};
+
 /// Where the file is if nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/outrigger/agent.toml";
-const DEFAULT_HUB: &str = "127.0.0.1:1883";
-const DEFAULT_PORT: u16 = 1883;
-const DEFAULT_STATE_DIR: &str = "/var/lib/outrigger-agent";
+/// The hub of `--insecure-local`.
+const LOCAL_HUB: &str = "127.0.0.1:1883";
+const PLAIN_PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
+/// Where the state is if nobody says otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/outrigger-agent";
 const DEFAULT_DOCKER: &str = "/var/run/docker.sock";
 const DEFAULT_PODMAN: &str = "/run/podman/podman.sock";
 /// Shorter heartbeats cost more than they tell.
@@ -32,14 +38,18 @@ const MAX_LABEL: usize = 128;
 pub struct Config {
     /// The device's name.
     pub device: DeviceName,
-    /// Where the broker is.
-    pub hub: HubAddress,
+    /// Where the broker is; none: where the device has joined.
+    pub hub: Option<HubAddress>,
+    /// Whether to speak without TLS and without an identity, to a hub on this very device.
+    pub insecure_local: bool,
     /// Value of the label by which the agent knows its own containers.
     pub scope: String,
     /// Where the agent keeps its state.
     pub state_dir: PathBuf,
     /// Which engine runs the containers.
     pub engine: EngineChoice,
+    /// The file with what the owner of the device allows.
+    pub policy: PathBuf,
     /// Time between reports.
     pub heartbeat: Duration,
     /// When images that nothing uses are removed; none: never.
@@ -81,6 +91,9 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// What the device joined with is damaged.
+    #[error("the identity of this device cannot be used; join anew: outrigger-agent join … --again")]
+    Identity(#[from] crate::identity::IdentityError),
     /// Something in it, or in the flags, is wrong. All that is wrong is told at once.
     #[error("{from} does not make sense:{}", list(problems))]
     Nonsense {
@@ -122,6 +135,8 @@ pub struct Placed<T> {
 pub struct Surroundings {
     /// The host's name.
     pub host_name: String,
+    /// The name under which the device has joined.
+    pub joined: Option<DeviceName>,
     /// The environment's `DOCKER_HOST`.
     pub docker_host: Option<String>,
 }
@@ -134,8 +149,9 @@ impl Config {
     pub fn check(from: &str, file: Raw, flags: Raw, around: &Surroundings) -> Result<Self, ConfigError> {
         let raw = file.overlaid_by(flags);
         let mut checks = Checks { problems: raw.problems.clone() };
-        let device = checks.device(raw.name.as_ref(), around);
-        let hub = checks.hub(raw.hub.as_ref());
+        let insecure_local = checks.insecure_local(raw.insecure_local.as_ref());
+        let device = checks.device(raw.name.as_ref(), around.joined.as_ref().filter(|_| !insecure_local), around);
+        let hub = checks.hub(raw.hub.as_ref(), insecure_local);
         let heartbeat = checks.heartbeat(raw.heartbeat.as_ref());
         let engine = checks.engine(&raw, around);
         let images = checks.images(&raw);
@@ -147,8 +163,10 @@ impl Config {
                 scope: scope.unwrap_or_else(|| device.to_string()),
                 device,
                 hub,
+                insecure_local,
                 state_dir: raw.state_dir.map_or_else(|| DEFAULT_STATE_DIR.into(), |dir| dir.value.into()),
                 engine,
+                policy: raw.policy.map_or_else(|| crate::policy::DEFAULT_PATH.into(), |path| path.value.into()),
                 heartbeat,
                 images,
                 labels,
@@ -163,6 +181,20 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Reads what the owner of the device allows. What is broken there is the strict default, and says so.
+    #[must_use]
+    pub fn load_policy(&self) -> Policy {
+        let socket = match &self.engine {
+            EngineChoice::Docker(socket) | EngineChoice::Podman(socket) => Some(socket.as_path()),
+            EngineChoice::Memory => None,
+        };
+        let own = [Some(self.state_dir.as_path()), socket, self.policy.parent()];
+        let own = own.into_iter().flatten().map(|path| path.display().to_string());
+        Policy::load(&self.policy, Guarded(own.collect()))
+    }
+}
+
 /// Collects what is wrong.
 struct Checks {
     problems: Vec<Problem>,
@@ -174,12 +206,28 @@ impl Checks {
         None
     }
 
-    fn device(&mut self, name: Option<&Placed<String>>, around: &Surroundings) -> Option<DeviceName> {
+    /// A device that has joined has the name of its certificate: saying another one would be of no use.
+    fn device(
+        &mut self,
+        name: Option<&Placed<String>>,
+        joined: Option<&DeviceName>,
+        around: &Surroundings,
+    ) -> Option<DeviceName> {
         if let Some(name) = name {
-            return match name.value.parse() {
-                Ok(device) => Some(device),
-                Err(error) => self.wrong(name.line, format!("{error}")),
+            return match (name.value.parse(), joined) {
+                (Ok(device), Some(joined)) if &device != joined => {
+                    let text = format!(
+                        "name ({device}) is not the name under which this device has joined ({joined}); leave it out, or \
+                         join anew: outrigger-agent join … --name {device} --again"
+                    );
+                    self.wrong(name.line, text)
+                }
+                (Ok(device), _) => Some(device),
+                (Err(error), _) => self.wrong(name.line, format!("{error}")),
             };
+        }
+        if let Some(joined) = joined {
+            return Some(joined.clone());
         }
         let short = around.host_name.split('.').next().unwrap_or_default().to_ascii_lowercase();
         match short.parse() {
@@ -190,11 +238,35 @@ impl Checks {
         }
     }
 
-    fn hub(&mut self, hub: Option<&Placed<String>>) -> Option<HubAddress> {
-        let (text, line) = hub.map_or((DEFAULT_HUB, None), |hub| (hub.value.as_str(), hub.line));
-        match parse_address(text) {
-            Some(address) => Some(address),
-            None => self.wrong(line, format!("hub (`{text}`) must be HOST or HOST:PORT, such as hub.local:1883")),
+    /// The outer none: it is wrong.
+    fn hub(&mut self, hub: Option<&Placed<String>>, insecure_local: bool) -> Option<Option<HubAddress>> {
+        let (text, line) = match hub {
+            Some(hub) => (hub.value.as_str(), hub.line),
+            None if insecure_local => (LOCAL_HUB, None),
+            None => return Some(None),
+        };
+        let port = if insecure_local { PLAIN_PORT } else { TLS_PORT };
+        match parse_address(text, Some(port)) {
+            Some(address) if insecure_local && !address.is_loopback() => {
+                let text = format!(
+                    "hub (`{text}`) is not on this device, and --insecure-local is for that alone; \
+                     leave it out and join the hub: outrigger-agent join"
+                );
+                self.wrong(line, text)
+            }
+            Some(address) => Some(Some(address)),
+            None => self.wrong(line, format!("hub (`{text}`) must be HOST or HOST:PORT, such as hub.local:{TLS_PORT}")),
+        }
+    }
+
+    fn insecure_local(&mut self, value: Option<&Placed<String>>) -> bool {
+        match value.map(|value| (value.value.as_str(), value.line)) {
+            None | Some(("false", _)) => false,
+            Some(("true", _)) => true,
+            Some((other, line)) => {
+                self.wrong::<()>(line, format!("insecure_local (`{other}`) must be true or false"));
+                false
+            }
         }
     }
 
@@ -290,8 +362,24 @@ fn path_of(text: Option<String>, default: &str) -> PathBuf {
     text.strip_prefix("unix://").unwrap_or(&text).into()
 }
 
-/// `HOST`, `HOST:PORT`, `[IPV6]:PORT` or an IPv6 address.
-fn parse_address(text: &str) -> Option<HubAddress> {
+impl HubAddress {
+    /// Whether it cannot be anywhere but on this device.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// An IPv6 address stands in brackets, so that its port can be told from it.
+impl fmt::Display for HubAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// `HOST`, `HOST:PORT`, `[IPV6]:PORT` or an IPv6 address; without a port only where there is a usual one.
+pub(crate) fn parse_address(text: &str, usual_port: Option<u16>) -> Option<HubAddress> {
     let address = |host: &str, port: u16| {
         let is_good = !host.is_empty() && port != 0 && !host.contains(['/', ' ', '@']);
         is_good.then(|| HubAddress { host: host.to_owned(), port })
@@ -300,13 +388,14 @@ fn parse_address(text: &str) -> Option<HubAddress> {
         let (host, port) = rest.split_once(']')?;
         return match port.strip_prefix(':') {
             Some(port) => address(host, port.parse().ok()?),
-            None => address(host, DEFAULT_PORT),
+            None if port.is_empty() => address(host, usual_port?),
+            None => None,
         };
     }
     match text.rsplit_once(':') {
-        Some((host, _)) if host.contains(':') => address(text, DEFAULT_PORT),
+        Some((host, _)) if host.contains(':') => address(text, usual_port?),
         Some((host, port)) => address(host, port.parse().ok()?),
-        None => address(text, DEFAULT_PORT),
+        None => address(text, usual_port?),
     }
 }
 
@@ -324,107 +413,4 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn around() -> Surroundings {
-        Surroundings { host_name: "Pi-4.lan".into(), docker_host: None }
-    }
-
-    fn check(text: &str) -> Result<Config, ConfigError> {
-        Config::check("agent.toml", Raw::parse(text), Raw::default(), &around())
-    }
-
-    #[test]
-    fn an_empty_file_gives_the_defaults() {
-        let config = check("").unwrap();
-        assert_eq!((config.device.as_str(), config.scope.as_str()), ("pi-4", "pi-4"));
-        assert_eq!(config.hub, HubAddress { host: "127.0.0.1".into(), port: 1883 });
-        assert_eq!(config.engine, EngineChoice::Docker(DEFAULT_DOCKER.into()));
-        assert_eq!(config.heartbeat, Duration::from_secs(1));
-    }
-
-    #[test]
-    fn everything_can_be_said_in_the_file() {
-        let text = "name = 'attic'\nhub = '[fd00::1]:1884'\nscope = 'a'\nstate_dir = '/s'\nengine = 'podman'\n\
-            engine_socket = 'unix:///p'\nheartbeat = '500ms'\n[labels]\nzone = 'roof'\n[generic]\ncamera = 2\n";
-        let config = check(text).unwrap();
-        assert_eq!(config.hub, HubAddress { host: "fd00::1".into(), port: 1884 });
-        assert_eq!(config.engine, EngineChoice::Podman("/p".into()));
-        assert_eq!(config.labels, [("zone".to_owned(), "roof".to_owned())]);
-        assert_eq!(config.generic, [GenericResource { kind: "camera".into(), count: 2 }]);
-        assert_eq!(config.heartbeat, Duration::from_millis(500));
-    }
-
-    #[test]
-    fn all_that_is_wrong_is_told_at_once_with_its_line() {
-        let error =
-            check("hubb = 'x'\nheartbeat = '0s'\nname = 'A b'\nengine = 'lxc'\n[generic]\ncam = 'x'\n").unwrap_err();
-        let text = error.to_string();
-        for part in [
-            "line 1: unknown key `hubb`; did you mean `hub`?",
-            "line 2: heartbeat (0s) must be between 100ms and 5m",
-            "line 3: `A b` cannot be the name of a device",
-            "line 4: engine (`lxc`) must be docker, podman or memory",
-            "line 6: ",
-        ] {
-            assert!(text.contains(part), "{part} in {text}");
-        }
-        let lines: Vec<&str> = text.lines().filter_map(|line| line.trim().split(':').next()).skip(1).collect();
-        assert_eq!(lines, ["- line 1", "- line 2", "- line 3", "- line 4", "- line 6"], "in the order of the file");
-    }
-
-    #[test]
-    fn images_are_kept_or_removed_within_limits_that_make_sense() {
-        let limits = |text: &str| check(text).map(|config| config.images.map(|l| (l.above.value(), l.down_to.value())));
-        assert_eq!(limits("").unwrap(), Some((850, 800)));
-        assert_eq!(limits("image_gc_above = 90\n").unwrap(), Some((900, 850)));
-        assert_eq!(limits("image_gc_above = '70%'\nimage_gc_to = '60%'\n").unwrap(), Some((700, 600)));
-        assert_eq!(limits("image_gc_above = 'off'\n").unwrap(), None);
-        for (bad, told) in [
-            ("image_gc_above = 100\n", "line 1: image_gc_above (`100`) must be 1% to 99%, or `off`"),
-            ("image_gc_to = 90\n", "line 1: image_gc_to (90%) must not be above image_gc_above (85%)"),
-        ] {
-            let error = limits(bad).unwrap_err().to_string();
-            assert!(error.contains(told), "{error}");
-        }
-    }
-
-    #[test]
-    fn text_that_is_no_toml_is_told_with_its_line() {
-        let text = check("name = 'a'\nhub = = 3\n").unwrap_err().to_string();
-        assert!(text.contains("line 2"), "{text}");
-    }
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let flag = |text: &str| Some(Placed { value: text.to_owned(), line: None });
-        let flags = Raw { name: flag("b"), labels: vec![("zone".into(), flag("cellar").unwrap())], ..Raw::default() };
-        let file = Raw::parse("name = 'a'\n[labels]\nzone = 'roof'\nrack = '1'\n");
-        let config = Config::check("agent.toml", file, flags, &around()).unwrap();
-        assert_eq!(config.device.as_str(), "b");
-        assert_eq!(config.labels, [("rack".into(), "1".into()), ("zone".into(), "cellar".into())]);
-    }
-
-    #[test]
-    fn the_environment_names_the_engine_where_nothing_else_does() {
-        let around = Surroundings { docker_host: Some("unix:///run/d.sock".into()), ..around() };
-        let config = Config::check("x", Raw::default(), Raw::default(), &around).unwrap();
-        assert_eq!(config.engine, EngineChoice::Docker("/run/d.sock".into()));
-    }
-
-    #[test]
-    fn addresses_and_times_have_several_forms() {
-        let address = |text| parse_address(text).map(|address| (address.host, address.port));
-        assert_eq!(address("hub.local"), Some(("hub.local".into(), 1883)));
-        assert_eq!(address("::1"), Some(("::1".into(), 1883)));
-        assert_eq!(address("[::1]"), Some(("::1".into(), 1883)));
-        for bad in ["", ":1", "a:x", "a:0", "mqtt://a:1", "[::1", "a b"] {
-            assert_eq!(address(bad), None, "{bad}");
-        }
-        assert_eq!(parse_duration("2m"), Some(Duration::from_secs(120)));
-        for bad in ["", "1", "s", "1h", "-1s", "1.5s", "99999999999999999999s"] {
-            assert_eq!(parse_duration(bad), None, "{bad}");
-        }
-    }
-}
+mod tests;

@@ -6,9 +6,9 @@ use toml::de::{DeTable, DeValue};
 use super::{Placed, Problem};
 
 /// Keys of the file.
-pub const KEYS: [&str; 11] = [
-    "name", "hub", "scope", "state_dir", "engine", "engine_socket", "heartbeat", "image_gc_above", "image_gc_to",
-    "labels", "generic",
+pub const KEYS: [&str; 13] = [
+    "name", "hub", "insecure_local", "scope", "state_dir", "engine", "engine_socket", "policy", "heartbeat",
+    "image_gc_above", "image_gc_to", "labels", "generic",
 ];
 /// How like a known key an unknown one must be for us to think that it was meant.
 const ALIKE: f64 = 0.7;
@@ -20,6 +20,8 @@ pub struct Raw {
     pub name: Option<Placed<String>>,
     /// The broker's address.
     pub hub: Option<Placed<String>>,
+    /// Whether to do without TLS.
+    pub insecure_local: Option<Placed<String>>,
     /// The scope.
     pub scope: Option<Placed<String>>,
     /// The state folder.
@@ -28,6 +30,8 @@ pub struct Raw {
     pub engine: Option<Placed<String>>,
     /// The engine's socket.
     pub engine_socket: Option<Placed<String>>,
+    /// The file with what the owner allows.
+    pub policy: Option<Placed<String>>,
     /// The heartbeat.
     pub heartbeat: Option<Placed<String>>,
     /// From which percentage of the disk on unused images are removed.
@@ -69,10 +73,12 @@ impl Raw {
         let place = match key {
             "name" => &mut self.name,
             "hub" => &mut self.hub,
+            "insecure_local" => &mut self.insecure_local,
             "scope" => &mut self.scope,
             "state_dir" => &mut self.state_dir,
             "engine" => &mut self.engine,
             "engine_socket" => &mut self.engine_socket,
+            "policy" => &mut self.policy,
             "heartbeat" => &mut self.heartbeat,
             "image_gc_above" => &mut self.image_gc_above,
             "image_gc_to" => &mut self.image_gc_to,
@@ -126,10 +132,12 @@ impl Raw {
         Self {
             name: over.name.or(self.name),
             hub: over.hub.or(self.hub),
+            insecure_local: over.insecure_local.or(self.insecure_local),
             scope: over.scope.or(self.scope),
             state_dir: over.state_dir.or(self.state_dir),
             engine: over.engine.or(self.engine),
             engine_socket: over.engine_socket.or(self.engine_socket),
+            policy: over.policy.or(self.policy),
             heartbeat: over.heartbeat.or(self.heartbeat),
             image_gc_above: over.image_gc_above.or(self.image_gc_above),
             image_gc_to: over.image_gc_to.or(self.image_gc_to),

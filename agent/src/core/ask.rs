@@ -11,6 +11,7 @@ impl Core {
     pub(super) fn asked(&mut self, ask: Ask, now: Moment, effects: &mut Vec<Effect>) {
         match ask {
             Ask::Hello => self.hello(now, effects),
+            Ask::Renew => self.renewal.wish(),
             Ask::Logs(request, logs) => effects.push(self.start_logs(request, logs)),
             Ask::Taken(request, sequence) => {
                 if self.requests.contains(&request) {

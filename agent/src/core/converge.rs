@@ -198,6 +198,7 @@ impl<'a> Pass<'a> {
         self.wanted.replicas.iter().any(|(placement, one)| {
             one.replica == container.replica
                 && one.goal == Goal::Run
+                && one.refused.is_none()
                 && !self.containers.contains_key(placement)
                 && self.observed.images.get(&one.image()).is_none_or(|image| image.is_on_the_way())
         })
@@ -252,7 +253,8 @@ impl<'a> Pass<'a> {
             if self.starts >= MAX_STARTS {
                 return;
             }
-            if one.goal != Goal::Run || self.busy.contains(&placement) || !self.is_due(placement) {
+            let is_refused = one.refused.is_some();
+            if is_refused || one.goal != Goal::Run || self.busy.contains(&placement) || !self.is_due(placement) {
                 continue;
             }
             let waits = |track: &Track| {

@@ -1,14 +1,17 @@
 //! What goes into the core and what comes out of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Assignment, BootId, ByeReason, DownMessage, Facts, FleetId, Load, LogsRequest, PlacementId, RequestId,
-    SessionNumber, Stamp, UpMessage, Usage,
+    Assignment, BootId, ByeReason, Certificate, DownMessage, Facts, FleetId, Load, LogsRequest, PlacementId,
+    ReplicaName, RequestId, SessionNumber, Stamp, UpMessage, Usage,
 };
 
 use super::action::{Action, ActionId, Outcome};
+use super::renewal::OwnCertificate;
 use crate::engine::{ContainerId, EngineEvent, PullProgress};
+use crate::policy::Policy;
 
 /// What does not change while the agent runs.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ pub struct Settings {
     pub device: outrigger_protocol::DeviceName,
     /// Time between reports.
     pub heartbeat: Duration,
+    /// What the owner of the device allows.
+    pub policy: Arc<Policy>,
 }
 
 /// What the disk had when the agent started.
@@ -63,6 +68,10 @@ pub enum Input {
     Usage(Vec<Usage>),
     /// An answer ([`Effect::Logs`]) has come to its end.
     Answered(RequestId),
+    /// The device has this certificate. Given before [`Self::Connected`], for each connection.
+    Certificate(OwnCertificate),
+    /// An [`Effect::Adopt`] has ended; the reason if the certificate was of no use.
+    Renewed(Result<OwnCertificate, String>),
     /// Time has passed; due at [`super::Core::wake_at`] at the latest.
     Tick,
     /// The agent ends.
@@ -84,6 +93,8 @@ pub enum Effect {
     Logs(RequestId, PlacementId, ContainerId, LogsRequest),
     /// The asker has taken the parts up to this one.
     Taken(RequestId, u32),
+    /// Check this certificate, put it in the place of the present one, and say [`Input::Renewed`].
+    Adopt(Box<Certificate>),
     /// Stop answering. No [`Input::Answered`] is to follow.
     Cancel(RequestId),
 }
@@ -101,6 +112,12 @@ pub enum Remark {
     OtherFleet(FleetId, FleetId),
     /// The assignment could not be saved; why.
     Unsaved(Stamp, String),
+    /// The device has a new certificate, valid until then (seconds since 1970).
+    Renewed(u64),
+    /// A certificate came that is of no use; why.
+    NotRenewed(String),
+    /// The owner of the device does not let a replica run; why.
+    Refused(ReplicaName, String),
     /// A copy has no specification.
     Skipped(PlacementId),
 }

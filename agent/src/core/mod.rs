@@ -5,6 +5,7 @@
 
 mod action;
 mod ask;
+mod assign;
 mod converge;
 mod fleet;
 mod heartbeat;
@@ -12,6 +13,7 @@ mod hold;
 mod lease;
 mod message;
 mod observed;
+mod renewal;
 mod status;
 mod track;
 mod wanted;
@@ -20,7 +22,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Assignment, Bye, Channel, DownMessage, Epoch, Facts, FleetId, Hello, Lease, Moment, PlacementId, RequestId,
+    Assignment, Bye, Channel, DownMessage, Epoch, Facts, FleetId, Hello, Lease, Moment, PlacementId, Renew, RequestId,
     SessionNumber, Stamp, UpMessage,
 };
 
@@ -30,13 +32,15 @@ pub use converge::{Authority, Bounds, MAX_CHECKS, MAX_PULLS, MAX_STARTS, MAX_STO
 pub use lease::Term;
 pub use message::{Effect, Held, Input, Remark, Settings};
 pub use observed::{ImageTrack, Link, Observed, Presence};
+pub use renewal::OwnCertificate;
 pub use status::cut;
 pub use track::{LONGEST_PAUSE, Over, Track, pause};
 pub use wanted::{Wanted, WantedReplica};
 
-use fleet::{Loyalty, fleet_of, loyalty};
+use fleet::fleet_of;
 use heartbeat::Heartbeat;
 use lease::LeaseKeeper;
+use renewal::Renewal;
 use status::{Sources, Teller};
 
 /// Remarks kept for whoever takes them; further ones are lost.
@@ -44,12 +48,6 @@ const MAX_REMARKS: usize = 64;
 /// Time that the hub is given to say something newer than what was on the disk. A hub that answers needs a tenth of it;
 /// without one, a device starts its replicas so much later.
 const HUB_FIRST: Duration = Duration::from_secs(2);
-/// Time until a failed save is tried again; it doubles with each further failure. A disk that was full for a moment is to be
-/// found free at once: until then a power cut takes the assignment, which is in memory only.
-const SAVE_AGAIN: Duration = Duration::from_millis(250);
-/// The longest such time: a disk that stays full or is broken is not worn out by attempts.
-const SAVE_AGAIN_AT_MOST: Duration = Duration::from_secs(8);
-
 /// The agent without its surroundings.
 #[derive(Debug, Clone)]
 pub struct Core {
@@ -74,6 +72,7 @@ pub struct Core {
     tell_at: Moment,
     is_changed: bool,
     requests: BTreeSet<RequestId>,
+    renewal: Renewal,
     next_action: u64,
     is_stopping: bool,
     remarks: Vec<Remark>,
@@ -122,6 +121,7 @@ impl Core {
             tell_at: Moment::NEVER,
             is_changed: true,
             requests: BTreeSet::new(),
+            renewal: Renewal::default(),
             next_action: 0,
             is_stopping: false,
             remarks: Vec::new(),
@@ -186,7 +186,8 @@ impl Core {
         let others = [self.bounds.starts_from, lease, relist];
         let next = tracks.chain(images).chain(others).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
         let save = self.unsaved.as_ref().map_or(Moment::NEVER, |unsaved| unsaved.retry_at);
-        next.min(self.heartbeat.due_at()).min(self.tell_at).min(save)
+        let renewal = self.session.map_or(Moment::NEVER, |_| self.renewal.due_at(now, self.unix_ms(now) / 1000));
+        next.min(self.heartbeat.due_at()).min(self.tell_at).min(save).min(renewal)
     }
 
     /// What is to run here, for those who sample or count it.
@@ -257,6 +258,12 @@ impl Core {
             Input::Answered(request) => {
                 self.requests.remove(&request);
             }
+            Input::Certificate(own) => self.renewal.is(own, now),
+            Input::Renewed(Ok(own)) => {
+                self.remark(Remark::Renewed(own.not_after_s));
+                self.renewal.is(own, now);
+            }
+            Input::Renewed(Err(reason)) => self.remark(Remark::NotRenewed(reason)),
             Input::Tick => (),
             Input::Stop(reason) => {
                 self.is_stopping = true;
@@ -290,6 +297,7 @@ impl Core {
         self.leases.begin(session);
         self.bounds.is_confirmed = false;
         self.heartbeat.begin(session, now);
+        self.renewal.connected(now);
         self.hello(now, effects);
     }
 
@@ -322,7 +330,9 @@ impl Core {
             Channel::Hello | Channel::Status => self.teller.again(now),
             // A heartbeat that cannot be sent now is worth nothing later, and the asker of an answer asks again.
             Channel::Report | Channel::Bye | Channel::Answer => (),
-            Channel::Want | Channel::Routes | Channel::Lease | Channel::Ask => (),
+            // Asked again after its pause.
+            Channel::Renew => (),
+            Channel::Want | Channel::Routes | Channel::Lease | Channel::Ask | Channel::Certificate => (),
         }
     }
 
@@ -331,96 +341,8 @@ impl Core {
             DownMessage::Want(assignment) => self.want(assignment, now, effects),
             DownMessage::Lease(lease) => self.lease(lease),
             DownMessage::Ask(ask) => self.asked(ask, now, effects),
+            DownMessage::Certificate(certificate) => effects.push(Effect::Adopt(Box::new(certificate))),
         }
-    }
-
-    /// The fleet of the assignment that is held, or about to be.
-    fn held_fleet(&self) -> Option<FleetId> {
-        let saving = self.saving.as_ref().map(|saving| saving.fleet);
-        saving.or(self.held.map(|_| self.wanted.fleet))
-    }
-
-    /// Whose word is not obeyed is told so, and who reads the log; once, for it will say the same again and again.
-    fn refuse(&mut self, own: FleetId, asking: FleetId, now: Moment, effects: &mut Vec<Effect>) {
-        if !std::mem::replace(&mut self.is_refusal_told, true) {
-            self.remark(Remark::OtherFleet(own, asking));
-            self.hello(now, effects);
-        }
-    }
-
-    fn want(&mut self, assignment: Assignment, now: Moment, effects: &mut Vec<Effect>) {
-        match loyalty(self.held_fleet(), &self.observed, assignment.fleet) {
-            Loyalty::Obeys => (),
-            Loyalty::BelongsTo(own) => return self.refuse(own, assignment.fleet, now, effects),
-            Loyalty::Unknown => {
-                self.early = Some(Box::new(assignment));
-                return;
-            }
-        }
-        let stamp = assignment.stamp;
-        let saving = self.saving.as_ref().map(|saving| saving.stamp);
-        if stamp.epoch < self.highest_epoch || self.held.max(saving).is_some_and(|newest| stamp < newest) {
-            self.remark(Remark::Older(stamp));
-            return;
-        }
-        if self.held == Some(stamp) {
-            self.confirmed();
-            return;
-        }
-        if saving == Some(stamp) {
-            return;
-        }
-        self.highest_epoch = stamp.epoch;
-        self.save(assignment.into(), effects);
-        self.heartbeat.hurry(now);
-    }
-
-    /// The hub has said what is to run, and it is held.
-    fn confirmed(&mut self) {
-        self.bounds.starts_from = Moment::ZERO;
-        self.bounds.is_confirmed = self.session.is_some();
-    }
-
-    fn save(&mut self, assignment: Box<Assignment>, effects: &mut Vec<Effect>) {
-        // The disk is not thought well again because something is tried.
-        if let Some(unsaved) = &mut self.unsaved {
-            unsaved.retry_at = Moment::NEVER;
-        }
-        effects.push(Effect::Save(assignment.clone()));
-        self.saving = Some(assignment);
-    }
-
-    fn save_again(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let due = self.unsaved.as_ref().filter(|unsaved| unsaved.retry_at <= now);
-        if let Some(assignment) = due.map(|unsaved| unsaved.assignment.clone()) {
-            self.save(assignment, effects);
-        }
-    }
-
-    fn saved(&mut self, stamp: Stamp, result: Result<(), String>, now: Moment) {
-        let Some(assignment) = self.saving.take_if(|saving| saving.stamp == stamp) else { return };
-        self.confirmed();
-        let before = self.unsaved.take();
-        let Err(reason) = result else { return self.adopt(&assignment, Authority::Assignment, now) };
-        if before.as_ref().is_none_or(|before| before.assignment.stamp != stamp) {
-            self.remark(Remark::Unsaved(stamp, reason.clone()));
-            self.adopt(&assignment, Authority::Unsaved, now);
-        }
-        let failures = before.map_or(0, |before| before.failures).saturating_add(1);
-        self.unsaved = Some(Unsaved { assignment, reason, failures, retry_at: now + save_pause(failures) });
-    }
-
-    /// Works towards this assignment from now on.
-    fn adopt(&mut self, assignment: &Assignment, authority: Authority, now: Moment) {
-        let (wanted, skipped) = Wanted::of(assignment);
-        for placement in skipped {
-            self.remark(Remark::Skipped(placement));
-        }
-        self.remark(Remark::Adopted(wanted.stamp, wanted.replicas.len()));
-        self.held = Some(wanted.stamp);
-        self.wanted = wanted;
-        self.bounds.authority = authority;
-        self.observed.forget_all_but(&self.wanted, now);
     }
 
     fn lease(&mut self, lease: Lease) {
@@ -474,13 +396,12 @@ impl Core {
             self.leases.report_sent(report.sequence, now);
             effects.push(Effect::Publish(UpMessage::Report(report)));
         }
+        if let Some(session) = self.session
+            && let Some(request) = self.renewal.ask(now, self.unix_ms(now) / 1000)
+        {
+            effects.push(Effect::Publish(UpMessage::Renew(Renew { session, request })));
+        }
     }
-}
-
-/// The time before the next attempt to save, after so many failures in a row.
-fn save_pause(failures: u32) -> Duration {
-    let doubled = SAVE_AGAIN.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
-    doubled.min(SAVE_AGAIN_AT_MOST)
 }
 
 #[cfg(test)]

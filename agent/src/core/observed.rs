@@ -390,6 +390,7 @@ impl Observed {
                     self.images.entry(image).or_default().presence = Presence::Missing;
                 }
             }
+            (Action::Create(_) | Action::Start(..), EngineError::NotAllowed { reason }) => track.forbidden(reason),
             (Action::Create(_), error) => {
                 self.full = matches!(error, EngineError::NoSpace { .. }).then(|| error.to_string());
                 track.not_started(now, error.to_string(), policy);

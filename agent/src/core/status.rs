@@ -244,6 +244,9 @@ fn phase_of(
     if let Some(ContainerState::Running { health }) = container.map(|container| container.state) {
         return phase_of_health(health);
     }
+    if let Some(refusal) = &one.refused {
+        return Phase::Failed { reason: refusal.reason.clone() };
+    }
     match one.goal {
         Goal::Prepare => phase_of_image(sources, one, now).unwrap_or(Phase::Prepared),
         Goal::Run => phase_of_absent(sources, one, action, track, now),

@@ -142,6 +142,14 @@ impl Track {
         self.count_failure(now, Duration::ZERO, policy);
     }
 
+    /// The owner of the device does not let it start: it is not tried again before somebody changes something.
+    pub fn forbidden(&mut self, reason: String) {
+        self.up_since = None;
+        self.unseen = None;
+        self.last_exit = Some(ExitCause::NotStarted(reason));
+        self.over = Some(Over::GivenUp);
+    }
+
     fn count_failure(&mut self, now: Moment, ran: Duration, policy: RestartPolicy) {
         let has_proved_itself = ran >= policy.window.unwrap_or(DEFAULT_WINDOW);
         if has_proved_itself {

@@ -9,8 +9,11 @@ use rustix::fs::{Access, access, statvfs};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::trust::{self, Trust};
 use crate::config::HubAddress;
 use crate::engine::{Description, Engine, EngineError};
+use crate::mqtt::Route;
+use crate::policy::Policy;
 use crate::probe::{Root, Sampler, cgroup_version, memory_limits};
 
 /// Longest wait for the hub, for a name server, or for the time service to say whether it is synchronised.
@@ -23,12 +26,14 @@ pub struct Subject {
     pub root: Root,
     /// The wall clock, in seconds since 1970.
     pub unix: u64,
-    /// The hub.
-    pub hub: HubAddress,
+    /// The way to the hub.
+    pub route: Route,
     /// Where the agent keeps its state.
     pub state_dir: PathBuf,
     /// The engine's socket; none for the engine in memory.
     pub socket: Option<PathBuf>,
+    /// What the owner allows.
+    pub policy: Policy,
 }
 
 /// What was seen.
@@ -58,8 +63,12 @@ pub struct Inspection {
     pub state: StateDir,
     /// Space there.
     pub state_space: Option<Space>,
-    /// The hub, as `HOST:PORT`.
-    pub hub: String,
+    /// What there is to trust, and whether it works.
+    pub trust: Trust,
+    /// The hub; none: the device has not joined one.
+    pub hub: Option<HubAddress>,
+    /// What the owner allows.
+    pub policy: Policy,
     /// Whether it is reached.
     pub reach: Reach,
 }
@@ -102,7 +111,16 @@ pub enum Reach {
 /// Looks at everything.
 pub async fn inspect(subject: &Subject, engine: &impl Engine) -> Inspection {
     let root = &subject.root;
-    let (engine, reach, is_synchronised) = tokio::join!(engine.describe(), reach(&subject.hub), is_synchronised(root));
+    let hub = trust::hub_of(&subject.route);
+    let reached = async {
+        match &hub {
+            Some(hub) => reach(hub).await,
+            None => Reach::NoAnswer("no hub is known".to_owned()),
+        }
+    };
+    let trusted = trust::look(&subject.route, hub.clone());
+    let (engine, reach, is_synchronised, trust) =
+        tokio::join!(engine.describe(), reached, is_synchronised(root), trusted);
     let images = engine.as_ref().ok().and_then(|description| description.root_dir.clone());
     Inspection {
         unix: subject.unix,
@@ -117,7 +135,9 @@ pub async fn inspect(subject: &Subject, engine: &impl Engine) -> Inspection {
         state_dir: subject.state_dir.clone(),
         state: state_dir(&subject.state_dir),
         state_space: nearest(&subject.state_dir).and_then(space),
-        hub: written(&subject.hub),
+        trust,
+        hub,
+        policy: subject.policy.clone(),
         reach,
     }
 }
@@ -165,12 +185,6 @@ async fn is_synchronised(root: &Root) -> Option<bool> {
         "no" => Some(false),
         _ => None,
     }
-}
-
-/// An IPv6 address stands in brackets, so that its port can be told from it.
-fn written(hub: &HubAddress) -> String {
-    let HubAddress { host, port } = hub;
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 async fn reach(hub: &HubAddress) -> Reach {

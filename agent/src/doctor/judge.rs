@@ -3,8 +3,10 @@
 use outrigger_protocol::{Bytes, CgroupVersion, EngineKind, MemoryLimits, Throttling};
 
 use super::inspect::{Inspection, Reach, Space, StateDir};
-use super::{Finding, Verdict};
+use super::{Finding, Verdict, trust};
+use crate::config::HubAddress;
 use crate::engine::{Description, EngineError};
+use crate::policy::Origin;
 
 /// 2026-01-01: before this release was made. A board without a battery starts with an older date.
 const NOT_BEFORE: u64 = 1_767_225_600;
@@ -27,19 +29,22 @@ pub fn findings(seen: &Inspection) -> Vec<Finding> {
     findings.push(engine(seen));
     findings.extend(seen.engine_space.as_ref().map(images));
     findings.push(state(seen));
-    findings.push(hub(seen));
+    findings.push(policy(seen));
+    findings.extend(trust::identity(seen));
+    findings.extend(seen.hub.as_ref().map(|address| hub(seen, address)));
+    findings.extend(trust::handshake(seen));
     findings
 }
 
-fn fine(about: &'static str, text: impl Into<String>) -> Finding {
+pub(super) fn fine(about: &'static str, text: impl Into<String>) -> Finding {
     Finding { verdict: Verdict::Fine, about, text: text.into(), fix: None }
 }
 
-fn note(about: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
+pub(super) fn note(about: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
     Finding { verdict: Verdict::Note, about, text: text.into(), fix: Some(fix.into()) }
 }
 
-fn wrong(about: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
+pub(super) fn wrong(about: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
     Finding { verdict: Verdict::Wrong, about, text: text.into(), fix: Some(fix.into()) }
 }
 
@@ -47,7 +52,7 @@ fn clock(seen: &Inspection) -> Finding {
     const ABOUT: &str = "clock";
     const FIX: &str = "sudo timedatectl set-ntp true";
     if seen.unix < NOT_BEFORE {
-        let text = "it is before 2026: certificates and image registries will be refused";
+        let text = "it is before 2026: image registries will be refused, and certificates are judged by a guess";
         return wrong(ABOUT, text, format!("{FIX}\nor, without a network: sudo date -s 'YYYY-MM-DD hh:mm'"));
     }
     match seen.is_synchronised {
@@ -205,17 +210,34 @@ fn state(seen: &Inspection) -> Finding {
     }
 }
 
-fn hub(seen: &Inspection) -> Finding {
+fn policy(seen: &Inspection) -> Finding {
+    const ABOUT: &str = "policy";
+    let path = seen.policy.path.display();
+    match &seen.policy.origin {
+        Origin::Absent => fine(ABOUT, format!("strict, the default: there is no {path}")),
+        Origin::Broken(_) => wrong(
+            ABOUT,
+            format!("{path} cannot be used, so the strict default holds: {}", seen.policy.trouble()),
+            format!("correct {path}, then: sudo systemctl restart outrigger-agent"),
+        ),
+        Origin::File => {
+            let lines = seen.policy.rules.lines();
+            match lines.is_empty() {
+                true => fine(ABOUT, format!("{path} allows no more than the default")),
+                false => fine(ABOUT, format!("{path} allows beyond the default:\n      {}", lines.join("\n      "))),
+            }
+        }
+    }
+}
+
+fn hub(seen: &Inspection, hub: &HubAddress) -> Finding {
     const ABOUT: &str = "hub";
-    let hub = &seen.hub;
-    let port = hub.rsplit_once(':').map_or("", |(_, port)| port);
+    let port = hub.port;
     match &seen.reach {
         Reach::Accepts => fine(ABOUT, format!("{hub} accepts connections")),
-        Reach::Refused => wrong(
-            ABOUT,
-            format!("nothing listens at {hub}"),
-            "start the hub there, or correct `hub` (--hub HOST:PORT); a hub listens on loopback alone unless told otherwise",
-        ),
+        Reach::Refused => {
+            wrong(ABOUT, format!("nothing listens at {hub}"), "start the hub there, or correct `hub` (--hub HOST:PORT)")
+        }
         Reach::NoSuchName(reason) => wrong(
             ABOUT,
             format!("the name in {hub} is not known: {reason}"),

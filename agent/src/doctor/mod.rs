@@ -7,9 +7,11 @@ use std::io::{self, Write};
 
 mod inspect;
 mod judge;
+mod trust;
 
 pub use inspect::{Inspection, Reach, Space, StateDir, Subject, inspect};
 pub use judge::findings;
+pub use trust::{Seen, Trust};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]

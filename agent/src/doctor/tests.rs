@@ -8,6 +8,8 @@ use super::*;
 use crate::config::HubAddress;
 use crate::engine::memory::{Behaviour, MemoryEngine};
 use crate::engine::{Description, EngineError};
+use crate::mqtt::Route;
+use crate::policy::{Guarded, Policy};
 use crate::probe::Root;
 
 fn described(kind: EngineKind, version: &str) -> Description {
@@ -18,6 +20,16 @@ fn described(kind: EngineKind, version: &str) -> Description {
         cgroup: CgroupVersion::V2,
         memory_limit: true,
         root_dir: None,
+    }
+}
+
+fn joined() -> Seen {
+    Seen {
+        device: "pi".parse().unwrap(),
+        begins_s: 1_794_000_000,
+        ends_s: 1_794_000_000 + 90 * 86_400,
+        key_is_private: true,
+        handshake: Some(Ok(())),
     }
 }
 
@@ -37,7 +49,9 @@ fn well() -> Inspection {
         state_dir: PathBuf::from("/var/lib/outrigger-agent"),
         state: StateDir::Writable,
         state_space: space("/var/lib/outrigger-agent"),
-        hub: "hub.local:1883".to_owned(),
+        trust: Trust::Joined(joined()),
+        hub: Some(HubAddress { host: "hub.local".to_owned(), port: 8883 }),
+        policy: Policy::default(),
         reach: Reach::Accepts,
     }
 }
@@ -106,8 +120,31 @@ fn clock_power_disk_state_and_hub_are_judged() {
     let full = Some(Space { path: PathBuf::from("/var/lib/docker"), free: 1 << 20, total: 32 << 30 });
     assert!(wrong(|seen| seen.engine_space = full).contains("prune"));
     assert!(wrong(|seen| seen.state = StateDir::Refused("Read-only file system".to_owned())).contains("dmesg"));
-    assert!(wrong(|seen| seen.reach = Reach::Refused).contains("nothing listens at hub.local:1883"));
-    assert!(wrong(|seen| seen.reach = Reach::NoAnswer("timed out".to_owned())).contains("TCP port 1883"));
+    assert!(wrong(|seen| seen.reach = Reach::Refused).contains("nothing listens at hub.local:8883"));
+    assert!(wrong(|seen| seen.reach = Reach::NoAnswer("timed out".to_owned())).contains("TCP port 8883"));
+}
+
+#[test]
+fn identity_expiry_clock_and_handshake_are_judged() {
+    assert!(wrong(|seen| (seen.trust, seen.hub) = (Trust::NotJoined, None)).contains("device invite"));
+    assert!(wrong(|seen| seen.trust = Trust::Damaged("line 3".to_owned())).contains("--again"));
+    let change = |change: fn(&mut Seen)| {
+        let mut seen = joined();
+        change(&mut seen);
+        wrong(|all| all.trust = Trust::Joined(seen))
+    };
+    assert!(change(|seen| seen.ends_s = 1_794_500_000).contains("has ended"));
+    assert!(change(|seen| seen.key_is_private = false).contains("chmod 600"));
+    assert!(change(|seen| seen.handshake = Some(Err("no".to_owned()))).contains("TLS"));
+    let mut seen = well();
+    seen.trust = Trust::Joined(Seen { begins_s: 1_795_900_000, ends_s: 1_799_000_000, ..joined() });
+    let (told, verdict) = text(&seen);
+    assert!(
+        verdict == Verdict::Fine && told.contains("! identity") && told.contains("before the certificate"),
+        "{told}"
+    );
+    seen.trust = Trust::Joined(Seen { ends_s: 1_795_000_000 + 5 * 86_400, ..joined() });
+    assert!(text(&seen).0.contains("5 days"));
 }
 
 #[tokio::test]
@@ -117,9 +154,10 @@ async fn looking_at_a_device_changes_nothing_on_it() {
     let subject = Subject {
         root: Root::at(folder.path()),
         unix: 1_795_000_000,
-        hub: HubAddress { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() },
+        route: Route::Local(HubAddress { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() }),
         state_dir: folder.path().join("a/b"),
         socket: None,
+        policy: Policy::default(),
     };
     let seen = inspect(&subject, &MemoryEngine::new(Behaviour::default())).await;
     assert_eq!((&seen.reach, &seen.state), (&Reach::Accepts, &StateDir::CanBeMade));
@@ -129,4 +167,18 @@ async fn looking_at_a_device_changes_nothing_on_it() {
     drop(listener);
     let again = inspect(&subject, &MemoryEngine::new(Behaviour::default())).await;
     assert_eq!(again.reach, Reach::Refused);
+}
+
+#[test]
+fn the_owners_policy_is_told_and_a_broken_one_is_wrong() {
+    let of = |file: &str| Policy::of(file, "/etc/outrigger/policy.toml".into(), Guarded::default());
+    let seen = Inspection { policy: of("binds = ['/srv/a:ro']\nhost = ['network']"), ..well() };
+    let (told, verdict) = text(&seen);
+    assert_eq!(verdict, Verdict::Fine);
+    assert!(told.contains("host: network\n") && told.contains("binds: /srv/a:ro\n"), "{told}");
+    let told = wrong(|seen| seen.policy = of("privilegd = true"));
+    assert!(
+        told.contains("strict default holds: line 1: unknown key `privilegd`; did you mean `privileged`?"),
+        "{told}"
+    );
 }

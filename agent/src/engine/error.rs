@@ -59,6 +59,12 @@ pub enum EngineError {
         /// Its id, short.
         id: String,
     },
+    /// The owner of the device does not allow it. Trying again changes nothing.
+    #[error("{reason}")]
+    NotAllowed {
+        /// What he does not allow, and how he could.
+        reason: String,
+    },
     /// Anything else: it cannot do it, now or ever.
     #[error("{reason}")]
     Refused {

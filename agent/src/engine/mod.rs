@@ -48,8 +48,8 @@ pub trait Engine: Send + Sync + 'static {
         progress: watch::Sender<PullProgress>,
     ) -> impl Future<Output = Result<String, EngineError>> + Send;
 
-    /// Removes an image by the reference by which it was pulled, if that still means `digest`. Fails where a container of
-    /// anybody is made from it: nothing is removed by force.
+    /// Removes an image by the reference by which it was pulled, if that still means `digest`. Nothing is
+    /// removed by force: what a container of anybody is made from stays on the disk, even where it loses this name.
     fn remove_image(&self, image: &str, digest: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Makes the container of a placement and starts it; a leftover container of the same placement is taken over.

@@ -20,6 +20,9 @@ pub(super) fn tell(remark: &Remark) {
              `outrigger-agent leave` here; if that hub has lost its store, run `outrigger-hub restore` there"
         ),
         Remark::Unsaved(stamp, reason) => warn!(%stamp, reason, "the assignment is not saved; nothing new is started"),
+        Remark::Renewed(until) => info!(valid_until = until, "a new certificate"),
+        Remark::NotRenewed(reason) => warn!(reason, "a new certificate is of no use; the present one stays"),
+        Remark::Refused(replica, reason) => warn!(%replica, reason, "not allowed here"),
         Remark::Skipped(placement) => warn!(%placement, "a replica without a specification is skipped"),
     }
 }

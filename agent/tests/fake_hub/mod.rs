@@ -1,7 +1,10 @@
 //! A hub with its broker as one agent sees them: accepts its connection, confirms what must be confirmed, hands on what it
 //! says, and sends what a test wants. Speaks real MQTT over real TCP.
 
+#![allow(dead_code)] // each of the tests that share this uses a part of it
+
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -10,10 +13,12 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, Publish, SubAck, SubscribeReasonCode,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// Longest wait of a test for anything.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -21,6 +26,8 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 /// What the agent did.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
+    /// It showed this certificate.
+    Shown(Option<Vec<u8>>),
     /// It connected, with this will.
     Connected(Bye),
     /// It subscribed to these.
@@ -65,9 +72,36 @@ impl FakeHub {
         Self { address, heard, orders }
     }
 
+    /// The same behind TLS.
+    pub async fn start_tls(config: ServerConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (heard_by, heard) = mpsc::unbounded_channel();
+        let (orders, mut inbox) = mpsc::unbounded_channel();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let Ok(socket) = acceptor.accept(socket).await else { continue };
+                let chain = socket.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+                let is_heard = heard_by.send(Heard::Shown(chain.first().map(|leaf| leaf.as_ref().to_vec()))).is_ok();
+                if serve(socket, &heard_by, &mut inbox).await.is_none() && heard_by.send(Heard::Broken).is_err()
+                    || !is_heard
+                {
+                    return;
+                }
+            }
+        });
+        Self { address, heard, orders }
+    }
+
     /// The next thing that the agent does.
     pub async fn next(&mut self) -> Heard {
         timeout(DEADLINE, self.heard.recv()).await.expect("the agent does something").unwrap()
+    }
+
+    /// The next thing that the agent does, however long it takes.
+    pub async fn next_or_nothing(&mut self) -> Option<Heard> {
+        self.heard.recv().await
     }
 
     /// Waits for what `pick` picks; skips the rest.
@@ -103,7 +137,7 @@ impl FakeHub {
 
 /// Serves one connection; none if it broke.
 async fn serve(
-    mut socket: TcpStream,
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
     heard: &mpsc::UnboundedSender<Heard>,
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Option<()> {
@@ -144,7 +178,11 @@ async fn serve(
     }
 }
 
-async fn answer(socket: &mut TcpStream, packet: Packet, heard: &mpsc::UnboundedSender<Heard>) -> Option<()> {
+async fn answer(
+    socket: &mut (impl AsyncWrite + Unpin),
+    packet: Packet,
+    heard: &mpsc::UnboundedSender<Heard>,
+) -> Option<()> {
     match packet {
         Packet::Connect(_, will, _) => {
             let will = decode_up(Channel::Bye, &will.unwrap().message).unwrap();
@@ -172,7 +210,7 @@ async fn answer(socket: &mut TcpStream, packet: Packet, heard: &mpsc::UnboundedS
     }
 }
 
-async fn write(socket: &mut TcpStream, packet: Packet) -> Option<()> {
+async fn write(socket: &mut (impl AsyncWrite + Unpin), packet: Packet) -> Option<()> {
     let mut bytes = BytesMut::new();
     packet.write(&mut bytes, None).unwrap();
     socket.write_all(&bytes).await.ok()

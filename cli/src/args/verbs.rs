@@ -81,6 +81,10 @@ pub enum DeviceCommand {
     WhatIfLost(DeviceName),
     /// Say that devices are switched off or destroyed, so that their work is replaced at once
     Lost(DeviceNames),
+    /// Invite devices: prints the line to run on each
+    Invite(super::Invite),
+    /// Let a device in again that is kept in quarantine
+    Approve(DeviceNames),
     /// Forget a device that is gone
     Rm(DeviceNames),
 }
@@ -286,7 +290,7 @@ pub struct Completion {
     pub shell: clap_complete::Shell,
 }
 
-fn parse_pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err(format!("`{text}` is not KEY=VALUE")),

@@ -1,15 +1,20 @@
 //! One module per verb: each asks the hub, and turns the answer into text by functions that know no hub.
 
+mod audit;
 mod compose;
+mod contexts;
 mod deploy;
 mod devices;
 mod events;
+mod invites;
+mod login;
 mod logs;
 mod ps;
 #[cfg(test)]
 pub(crate) mod samples;
 mod services;
 mod stacks;
+mod tokens;
 mod top;
 mod version;
 mod what_if;
@@ -19,18 +24,32 @@ pub(crate) mod words;
 use clap::CommandFactory;
 
 use crate::args::{Cli, Command, Completion, ComposeCommand};
-use crate::{Client, Exit, Failure, Output};
+use crate::connect::connect;
+use crate::{Exit, Failure, Output};
 
 /// Does what the user asks for.
 ///
 /// # Errors
 /// Why it was not done.
 pub fn run(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
-    if let Command::Completion(args) = &cli.command {
-        return complete(args, out);
-    }
-    let client = Client::new(&cli.hub)?;
+    // What needs no hub, or not yet a client of one.
     match &cli.command {
+        Command::Completion(args) => return complete(args, out),
+        Command::Login(args) => return login::login(args, out),
+        Command::Logout(args) => return contexts::logout(args, out),
+        Command::Context(command) => return contexts::run(command, out),
+        _ => (),
+    }
+    let client = connect(cli.hub.as_deref());
+    if let Command::Version = &cli.command {
+        return version::run(client, out);
+    }
+    let client = client?;
+    match &cli.command {
+        Command::Whoami => login::whoami(&client, out),
+        Command::Token(command) => tokens::run(&client, command, out),
+        Command::Invite(command) => invites::run(&client, command, out),
+        Command::Audit(args) => audit::run(&client, args, out),
         Command::Deploy(args) => deploy::run(&client, args, out),
         Command::Ls(args) => stacks::list(&client, args, out),
         Command::Rm(args) => stacks::remove(&client, args, out),
@@ -45,8 +64,10 @@ pub fn run(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Top(args) => top::run(&client, args, out),
         Command::Logs(args) => logs::run(&client, args, out),
         Command::Compose(ComposeCommand::Check(args)) => compose::check(&client, args, out),
-        Command::Completion(args) => complete(args, out),
-        Command::Version => version::run(&client, out),
+        // Done above.
+        Command::Login(_) | Command::Logout(_) | Command::Context(_) | Command::Completion(_) | Command::Version => {
+            Ok(Exit::Ok)
+        }
     }
 }
 

@@ -14,10 +14,11 @@ struct Versions {
     hub: Option<Health>,
 }
 
-pub(crate) fn run(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
-    let (hub, failure) = match client.health() {
-        Ok(health) => (Some(health), None),
-        Err(failure) => (None, Some(failure)),
+pub(crate) fn run(client: Result<Client, Failure>, out: &mut Output) -> Result<Exit, Failure> {
+    let asked = client.and_then(|client| Ok((client.health()?, client.hub().to_owned())));
+    let (hub, address, failure) = match asked {
+        Ok((health, address)) => (Some(health), address, None),
+        Err(failure) => (None, String::new(), Some(failure)),
     };
     let versions = Versions { client: env!("CARGO_PKG_VERSION"), hub };
     out.answer(
@@ -26,7 +27,7 @@ pub(crate) fn run(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
         |versions, look| {
             let mut lines = vec![format!("outrigger      {}", versions.client)];
             let Some(hub) = &versions.hub else { return lines };
-            lines.push(format!("outrigger-hub  {} at {}", look.paint.text(Tone::Plain, &hub.version), client.hub()));
+            lines.push(format!("outrigger-hub  {} at {}", look.paint.text(Tone::Plain, &hub.version), address));
             for check in hub.checks.iter().filter(|check| !check.ok) {
                 let detail = check.detail.as_deref().unwrap_or("it does not hold");
                 lines.push(look.paint.text(Tone::Bad, &format!("  {}: {detail}", check.name)));

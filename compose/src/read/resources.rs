@@ -66,9 +66,9 @@ fn limits(at: &At<'_>, container: &mut ContainerSpec) {
     fields.finish();
 }
 
-/// Docker's 0 and -1 both mean: no limit.
+/// Docker's 0 and -1 both mean: no limit, also where the device has one for those who say nothing.
 fn pids(at: &At<'_>) -> Option<u32> {
-    at.integer(-1, i64::from(u32::MAX)).and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0)
+    at.integer(-1, i64::from(i32::MAX)).map(|count| u32::try_from(count).unwrap_or(0))
 }
 
 fn reservations(at: &At<'_>, reservation: &mut Reservation, container: &mut ContainerSpec) {

@@ -19,34 +19,44 @@ use mqtt5::broker::events::{
 use mqtt5::broker::router::{DeliveryLanes, MessageRouter, SubscriptionRequest};
 use mqtt5::broker::storage::QueueLimits;
 use mqtt5::broker::sys_topics::BrokerStats;
+use mqtt5::broker::tls_acceptor::TlsStreamWrapper;
 use mqtt5::broker::transport::BrokerTransport;
 use mqtt5::broker::{BrokerConfig, ResourceLimits, ResourceMonitor};
 use mqtt5::packet::publish::PublishPacket;
-use outrigger_protocol::{Channel, MAX_STATUS, MAX_WANT};
+use outrigger_protocol::{Channel, DeviceName, MAX_STATUS, MAX_WANT};
+use outrigger_trust::Certificate;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, error, warn};
 
-use super::gate::Gate;
+use super::gate::{Bound, Gate};
 use super::kept::Kept;
-use super::limits::Limits;
+use super::limits::{Limits, Place};
 use super::presence::Presence;
+use super::refused::Refused;
 use super::{Counters, Happening, Inbox, Outgoing, Packet};
 use crate::clock;
+use crate::pki::{AllowList, Pki};
 
 /// Largest packet from a device: the largest payload with its topic and properties.
 const MAX_PACKET: usize = MAX_STATUS + 4096;
 /// Messages that wait for one slow device. Assignments replace each other, so few are worth keeping.
 const MAX_QUEUED: usize = 64;
-/// Messages of one device in a minute: 100 in a second, to which only logs come near.
-const MAX_MESSAGES_PER_MINUTE: u32 = 6_000;
+/// Messages of one device in a minute, whatever the gate lets through.
+const MAX_MESSAGES_PER_MINUTE: u32 = 12_000;
 /// Bytes of one device in a minute.
 const MAX_BYTES_PER_MINUTE: u64 = 256 * 1024 * 1024;
 /// Unacknowledged bytes after which the kernel gives a connection up; the MQTT keep-alive may be longer.
 const USER_TIMEOUT_MS: u32 = 20_000;
 /// Our own name at the broker. No device can have it.
 const HUB: &str = "$hub";
+/// Time for a TLS handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Time for a connection that is cut to end in order: it may hang on a device that reads nothing.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Wills that may wait to be read: a site of this many devices may lose its power at once.
 const WILLS: usize = 4096;
 
@@ -66,14 +76,29 @@ struct Broker {
     inbox: Inbox,
     presence: Presence,
     limits: Limits,
-    stop: broadcast::Sender<()>,
+    door: Door,
+    refused: Refused,
+}
+
+/// How devices are spoken to.
+#[derive(Debug, Clone)]
+pub enum Door {
+    /// In plain text, and nobody is asked who he is. For loopback.
+    Plain,
+    /// By TLS, and everybody shows a certificate.
+    Tls(Pki),
 }
 
 /// Starts the broker on `listen`. Messages go to `inbox`; what comes from `outgoing` is published.
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub async fn start(listen: SocketAddr, inbox: Inbox, outgoing: mpsc::Receiver<Outgoing>) -> io::Result<Embedded> {
+pub async fn start(
+    listen: SocketAddr,
+    door: Door,
+    inbox: Inbox,
+    outgoing: mpsc::Receiver<Outgoing>,
+) -> io::Result<Embedded> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     let counters = Arc::clone(inbox.counters());
@@ -96,13 +121,18 @@ pub async fn start(listen: SocketAddr, inbox: Inbox, outgoing: mpsc::Receiver<Ou
         inbox: inbox.clone(),
         presence,
         limits: Limits::default(),
-        stop: broadcast::channel(1).0,
+        door,
+        refused: Refused::default(),
     };
     let mut tasks = JoinSet::new();
     hear_wills(&router, inbox.clone(), &mut tasks).await;
-    tasks.spawn(publish_all(Arc::clone(&router), kept, counters, outgoing));
+    let allow = match &broker.door {
+        Door::Plain => None,
+        Door::Tls(pki) => Some(pki.allow().clone()),
+    };
+    tasks.spawn(publish_all(Arc::clone(&router), kept, counters, allow, outgoing));
     inbox.tell(Happening::Up).await;
-    tasks.spawn(accept(listener, broker));
+    tasks.spawn(accept(listener, Arc::new(broker)));
     Ok(Embedded { address, _tasks: tasks })
 }
 
@@ -139,7 +169,7 @@ fn message_limits() -> ResourceLimits {
 }
 
 /// Accepts connections until the hub stops. Whoever is one too many is dropped at once.
-async fn accept(listener: TcpListener, broker: Broker) {
+async fn accept(listener: TcpListener, broker: Arc<Broker>) {
     let mut connections = JoinSet::new();
     loop {
         // Both may be cancelled: an accept that is not ready holds nothing, and a finished task stays finished.
@@ -158,7 +188,7 @@ async fn accept(listener: TcpListener, broker: Broker) {
 }
 
 impl Broker {
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+    fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let Some(place) = self.limits.admit(peer.ip()) else {
             Counters::add(&self.inbox.counters().connections_refused);
             return debug!(%peer, "connection refused: too many");
@@ -169,23 +199,88 @@ impl Broker {
         if let Err(error) = prepared {
             return debug!(%peer, %error, "connection lost at once");
         }
+        let broker = Arc::clone(self);
+        connections.spawn(async move { broker.serve_one(stream, peer, place).await });
+    }
+
+    async fn serve_one(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let (transport, bound) = match &self.door {
+            Door::Plain => (BrokerTransport::tcp(stream), None),
+            Door::Tls(pki) => match shake_hands(pki, stream).await {
+                Ok((stream, bound)) => (BrokerTransport::tls(TlsStreamWrapper::new(stream)), Some(bound)),
+                Err(reason) => {
+                    Counters::add(&self.inbox.counters().connections_refused);
+                    return self.refused.say(peer.ip(), "", &reason);
+                }
+            },
+        };
+        let (cut, stopped) = broadcast::channel(1);
+        let gate = Gate::new(
+            self.inbox.clone(),
+            self.presence.clone(),
+            place,
+            self.refused.clone(),
+            bound.clone(),
+            cut.clone(),
+        );
         let handler = ClientHandler::new(
-            BrokerTransport::tcp(stream),
+            transport,
             peer,
             Arc::clone(&self.config),
             Arc::clone(&self.router),
-            Arc::new(Gate::new(self.inbox.clone(), self.presence.clone(), place)),
+            Arc::new(gate),
             None,
             Arc::clone(&self.stats),
             Arc::clone(&self.monitor),
-            self.stop.subscribe(),
+            stopped,
         );
-        connections.spawn(async move {
-            if let Err(error) = handler.run().await {
-                debug!(%peer, %error, "connection ended");
+        let connection = handler.run();
+        tokio::pin!(connection);
+        // Both may be cancelled: the connection is polled on right after.
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = kept_out(bound.as_ref()) => {
+                // Nobody listens: the connection is ending already.
+                let _ = cut.send(());
+                let farewell = tokio::time::timeout(FAREWELL, connection.as_mut()).await;
+                if farewell.is_err() && let Some(bound) = &bound {
+                    self.router.unregister_client(bound.device.as_str()).await;
+                }
+                debug!(%peer, "connection cut: the device may not be connected any more");
+                farewell.unwrap_or(Ok(()))
             }
-        });
+        };
+        if let Err(error) = ended {
+            debug!(%peer, %error, "connection ended");
+        }
     }
+}
+
+/// Ends when the device may not be connected any more.
+async fn kept_out(bound: Option<&Bound>) {
+    let Some(bound) = bound else { return std::future::pending().await };
+    let mut changes = bound.allow.changes();
+    while bound.check().is_ok() {
+        // The list goes only with the hub.
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Who it is, proven by its certificate; or why not.
+async fn shake_hands(pki: &Pki, stream: TcpStream) -> Result<(TlsStream<TcpStream>, Bound), String> {
+    let acceptor = TlsAcceptor::from(pki.server_tls().mqtt());
+    let shaken = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await;
+    let stream =
+        shaken.map_err(|_| "the TLS handshake took too long".to_owned())?.map_err(|error| error.to_string())?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let shown = shown.and_then(|certificate| Certificate::read(certificate).ok());
+    let shown = shown.ok_or("the certificate cannot be read")?;
+    let name = shown.common_name.ok_or("the certificate names nobody")?;
+    let device = name.parse::<DeviceName>().map_err(|_| "the certificate names no device")?;
+    // Whether it may come in is for the gate to say, which can tell it why not.
+    Ok((stream, Bound { device, key: shown.key_digest, allow: pki.allow().clone() }))
 }
 
 /// Wills pass none of the broker's hooks, so the hub subscribes to them like a client. It is the only wildcard filter.
@@ -211,9 +306,15 @@ async fn publish_all(
     router: Arc<MessageRouter>,
     kept: Kept,
     counters: Arc<Counters>,
+    allow: Option<AllowList>,
     mut outgoing: mpsc::Receiver<Outgoing>,
 ) {
     while let Some(message) = outgoing.recv().await {
+        // Its connection is being cut; until that is done it hears nothing more either.
+        let is_heard = allow.as_ref().is_none_or(|allow| allow.hears(message.device()));
+        if matches!(message, Outgoing::Send { .. }) && !is_heard {
+            continue;
+        }
         match message.to_packets() {
             Ok(packets) => {
                 for packet in packets {

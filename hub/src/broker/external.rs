@@ -7,15 +7,18 @@
 use std::time::Duration;
 
 use outrigger_protocol::Channel;
+use outrigger_trust::{CertificateDer, TlsError, client_config};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, RetainForwardRule, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, Incoming, MqttOptions};
+use rumqttc::{TlsConfiguration, Transport};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::{Counters, Happening, Inbox, Outgoing};
+use crate::pki::{HUB_NAME, Pki, PkiError};
 
 /// Time between probes of the broker. The library's own pings come every 5 s at best, later than a device counts as lost.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -41,6 +44,8 @@ pub struct Account {
     pub client_id: String,
     /// User and password, if it asks for them.
     pub login: Option<(String, String)>,
+    /// Who may have signed its certificate, besides our own authority; none: no TLS.
+    pub tls: Option<Vec<CertificateDer<'static>>>,
 }
 
 /// A running client of an external broker; it stops when dropped.
@@ -58,6 +63,12 @@ enum Broken {
     SubscriptionRefused(String),
     #[error("the broker has not answered for {} s", MAX_UNANSWERED)]
     Silent,
+    #[error("the hub has no identity to show to the broker")]
+    NoIdentity,
+    #[error("the hub cannot prove to the broker who it is")]
+    Identity(#[from] PkiError),
+    #[error("TLS to the broker cannot be prepared")]
+    Tls(#[from] TlsError),
     #[error("the broker closed the connection")]
     Closed,
     #[error("too much waits to be sent to the broker")]
@@ -66,22 +77,26 @@ enum Broken {
 
 /// Begins to connect, and goes on for ever. Messages go to `inbox`; what comes from `outgoing` is published.
 #[must_use]
-pub fn start(account: Account, inbox: Inbox, outgoing: mpsc::Receiver<Outgoing>) -> External {
+pub fn start(account: Account, pki: Option<Pki>, inbox: Inbox, outgoing: mpsc::Receiver<Outgoing>) -> External {
     let (current, client) = watch::channel(None);
     let mut tasks = JoinSet::new();
     tasks.spawn(publish_all(client, inbox.counters().clone(), outgoing));
-    tasks.spawn(stay_connected(account, inbox, current));
+    tasks.spawn(stay_connected(account, pki, inbox, current));
     External { _tasks: tasks }
 }
 
-async fn stay_connected(account: Account, inbox: Inbox, current: watch::Sender<Option<AsyncClient>>) {
+async fn stay_connected(account: Account, pki: Option<Pki>, inbox: Inbox, current: watch::Sender<Option<AsyncClient>>) {
     let mut pause = FIRST_PAUSE;
     let mut said_down = false;
     loop {
-        let (client, events) = AsyncClient::new(options(&account), REQUESTS);
-        let mut connection = Connection::new(client, events, &inbox, &current);
-        let broken = connection.run().await;
-        let was_up = connection.is_up;
+        let (broken, was_up) = match options(&account, pki.as_ref()) {
+            Ok(options) => {
+                let (client, events) = AsyncClient::new(options, REQUESTS);
+                let mut connection = Connection::new(client, events, &inbox, &current);
+                (connection.run().await, connection.is_up)
+            }
+            Err(broken) => (broken, false),
+        };
         current.send_replace(None);
         if was_up || !said_down {
             said_down = true;
@@ -94,8 +109,10 @@ async fn stay_connected(account: Account, inbox: Inbox, current: watch::Sender<O
     }
 }
 
-fn options(account: &Account) -> MqttOptions {
-    let mut options = MqttOptions::new(&account.client_id, &account.host, account.port);
+fn options(account: &Account, pki: Option<&Pki>) -> Result<MqttOptions, Broken> {
+    // A broker that knows us by our certificate knows us by the name in it.
+    let client_id = if account.tls.is_some() { HUB_NAME } else { &account.client_id };
+    let mut options = MqttOptions::new(client_id, &account.host, account.port);
     let largest = Channel::UP.map(Channel::max_payload).into_iter().max().unwrap_or(0) + 4096;
     let largest = largest.max(Channel::Want.max_payload() + 4096);
     options
@@ -107,7 +124,14 @@ fn options(account: &Account) -> MqttOptions {
     if let Some((user, password)) = &account.login {
         options.set_credentials(user, password);
     }
-    options
+    if let Some(authorities) = &account.tls {
+        // Made for each connection: our own certificate is always a fresh one.
+        let pki = pki.ok_or(Broken::NoIdentity)?;
+        let trusted: Vec<_> = pki.trusted().into_iter().chain(authorities.iter().cloned()).collect();
+        let tls = client_config(&trusted, Some(pki.client_identity()?), None)?;
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+    }
+    Ok(options)
 }
 
 /// One connection, from its making to its end.

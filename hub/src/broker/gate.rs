@@ -11,12 +11,15 @@ use mqtt5::error::Result;
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use outrigger_protocol::{Channel, DeviceName, Topic};
-use tracing::debug;
+use tokio::sync::broadcast;
 
+use super::flow::{Flow, Pace};
 use super::limits::Place;
 use super::presence::{Entry, Presence};
+use super::refused::Refused;
 use super::{Counters, Happening, Inbox};
 use crate::clock;
+use crate::pki::{AllowList, KeptOut};
 
 /// Longest keep-alive in seconds. A device without one would hold its socket for ever after its cable is cut.
 const MAX_KEEP_ALIVE: u16 = 120;
@@ -26,17 +29,46 @@ pub(super) struct Gate {
     inbox: Inbox,
     presence: Presence,
     place: Mutex<Place>,
+    refused: Refused,
+    bound: Option<Bound>,
+    flow: Mutex<Flow>,
+    /// Ends the connection.
+    cut: broadcast::Sender<()>,
+}
+
+/// Who has proven to be whom by its certificate.
+#[derive(Debug, Clone)]
+pub(super) struct Bound {
+    pub(super) device: DeviceName,
+    pub(super) key: [u8; 32],
+    pub(super) allow: AllowList,
+}
+
+impl Bound {
+    pub(super) fn check(&self) -> std::result::Result<(), KeptOut> {
+        self.allow.check(&self.device, &self.key)
+    }
 }
 
 impl Gate {
-    pub(super) fn new(inbox: Inbox, presence: Presence, place: Place) -> Self {
-        Self { inbox, presence, place: Mutex::new(place) }
+    /// `bound`: as whom the connection was proven to be; none: nobody was asked, as on loopback.
+    pub(super) fn new(
+        inbox: Inbox,
+        presence: Presence,
+        place: Place,
+        refused: Refused,
+        bound: Option<Bound>,
+        cut: broadcast::Sender<()>,
+    ) -> Self {
+        let flow = Mutex::new(Flow::new(clock::now()));
+        Self { inbox, presence, place: Mutex::new(place), refused, bound, flow, cut }
     }
 
     async fn lets_in(&self, connect: &ConnectPacket, from: SocketAddr) -> AuthResult {
-        let refusal = match refusal(connect) {
-            None => self.taken(&connect.client_id, from).await,
-            Some(refusal) => Some(refusal),
+        let refusal = match (refusal(connect), &self.bound) {
+            (Some(refusal), _) => Some(refusal),
+            (None, Some(bound)) => self.unproven(connect, bound),
+            (None, None) => self.taken(&connect.client_id, from).await,
         };
         match refusal {
             None => {
@@ -45,7 +77,8 @@ impl Gate {
             }
             Some((code, reason)) => {
                 Counters::add(&self.inbox.counters().connections_refused);
-                debug!(%from, client = connect.client_id, reason, "connection refused");
+                let who: String = connect.client_id.chars().take(80).collect();
+                self.refused.say(from.ip(), &who, reason);
                 AuthResult::fail_with_reason(code, reason)
             }
         }
@@ -60,12 +93,54 @@ impl Gate {
         Some((ReasonCode::NotAuthorized, "another machine is connected under this name"))
     }
 
+    /// Whether the name is not the one in the certificate, or that one may not come in any more. Two machines with one
+    /// certificate both come in, one after the other: their hellos tell that they are two.
+    fn unproven(&self, connect: &ConnectPacket, bound: &Bound) -> Option<(ReasonCode, &'static str)> {
+        if connect.client_id != bound.device.as_str() {
+            return Some((ReasonCode::NotAuthorized, "the client id is not the name in the certificate"));
+        }
+        if let Err(kept_out) = bound.check() {
+            let reason = match kept_out {
+                KeptOut::Unknown => "the device was removed, or has never joined",
+                KeptOut::OtherKey => "the name has joined anew with another key",
+                KeptOut::Quarantined => "the device is in quarantine",
+            };
+            return Some((ReasonCode::NotAuthorized, reason));
+        }
+        let is_waiting = self.presence.is_cut_off(&connect.client_id, clock::now());
+        is_waiting
+            .then_some((ReasonCode::QuotaExceeded, "the device was cut off for sending too much; it may come soon"))
+    }
+
     fn allows(&self, client: &str, topic: &str, direction: fn(Channel) -> bool) -> bool {
-        let own = topic.parse::<Topic>().is_ok_and(|topic| topic.device.as_str() == client && direction(topic.channel));
+        let is_proven = self.bound.as_ref().is_none_or(|bound| bound.device.as_str() == client);
+        let own = is_proven
+            && topic.parse::<Topic>().is_ok_and(|topic| topic.device.as_str() == client && direction(topic.channel));
         if !own {
             Counters::add(&self.inbox.counters().publishes_refused);
         }
         own
+    }
+}
+
+impl Gate {
+    /// Takes one message at the pace that it may come at.
+    async fn take(&self, client: &str) {
+        let pace = self.flow.lock().unwrap_or_else(PoisonError::into_inner).pace(clock::now());
+        match pace {
+            Pace::Go => (),
+            // Nothing else is read from this socket meanwhile, so the sender is stopped by its own network.
+            Pace::Wait(pause) => tokio::time::sleep(pause).await,
+            Pace::Cut => {
+                if self.presence.cut_off(client, clock::now())
+                    && let Ok(device) = client.parse()
+                {
+                    self.inbox.tell(Happening::Flooding { device }).await;
+                }
+                // Nobody listens: the connection is ending already.
+                let _ = self.cut.send(());
+            }
+        }
     }
 }
 
@@ -99,7 +174,11 @@ impl AuthProvider for Gate {
     }
 
     fn authorize_publish<'a>(&'a self, client: &str, _user: Option<&'a str>, topic: &'a str) -> Answer<'a, bool> {
-        Box::pin(ready(self.allows(client, topic, Channel::is_up)))
+        let (allowed, client) = (self.allows(client, topic, Channel::is_up), client.to_owned());
+        Box::pin(async move {
+            self.take(&client).await;
+            allowed
+        })
     }
 
     fn authorize_subscribe<'a>(&'a self, client: &str, _user: Option<&'a str>, filter: &'a str) -> Answer<'a, bool> {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{Answers, Counters, Happening};
+use crate::pki::{AllowList, Request};
 
 /// Happenings that may wait for the control loop: a few seconds of a large fleet.
 pub const CAPACITY: usize = 8192;
@@ -26,6 +27,21 @@ pub struct Inbox {
     answers: Answers,
     counters: Arc<Counters>,
     complained: Arc<Mutex<HashSet<Complaint>>>,
+    guard: Option<Guard>,
+}
+
+/// Where devices have identities: who is heard at all, and who answers what concerns certificates.
+#[derive(Debug, Clone)]
+struct Guard {
+    allow: AllowList,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Guard {
+    fn request(&self, request: Request) {
+        // When too many ask at once the rest ask again.
+        let _ = self.requests.try_send(request);
+    }
 }
 
 impl Inbox {
@@ -33,8 +49,14 @@ impl Inbox {
     #[must_use]
     pub fn new(answers: Answers) -> (Self, mpsc::Receiver<Happening>) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
-        let inbox = Self { sender, answers, counters: Arc::default(), complained: Arc::default() };
+        let inbox = Self { sender, answers, counters: Arc::default(), complained: Arc::default(), guard: None };
         (inbox, receiver)
+    }
+
+    /// Hears only devices on this list, whoever let them in, and hands on what concerns their certificates.
+    #[must_use]
+    pub fn guarded(self, allow: AllowList, requests: mpsc::Sender<Request>) -> Self {
+        Self { guard: Some(Guard { allow, requests }), ..self }
     }
 
     /// What has been counted.
@@ -47,6 +69,10 @@ impl Inbox {
     /// heartbeats are dropped instead, because a late one is worth nothing.
     pub(super) async fn receive(&self, topic: &str, payload: &[u8]) {
         let Ok(topic) = topic.parse::<Topic>() else { return self.complain(topic, None, &"no topic of a device") };
+        if self.guard.as_ref().is_some_and(|guard| !guard.allow.hears(&topic.device)) {
+            Counters::add(&self.counters.publishes_refused);
+            return;
+        }
         match decode_up(topic.channel, payload) {
             Ok(message) => self.deliver(topic.device, message).await,
             Err(error) => self.complain(topic.device.as_str(), Some(topic.channel), &error),
@@ -61,7 +87,15 @@ impl Inbox {
                 Counters::add(&self.counters.heartbeats_shed);
             }
             message @ (UpMessage::Hello(_) | UpMessage::Report(_) | UpMessage::Status(_) | UpMessage::Bye(_)) => {
+                if let (UpMessage::Hello(_), Some(guard)) = (&message, &self.guard) {
+                    guard.request(Request::Arrived(device.clone()));
+                }
                 self.tell(Happening::Heard { device, message }).await;
+            }
+            UpMessage::Renew(renew) => {
+                if let Some(guard) = &self.guard {
+                    guard.request(Request::Renew(device, renew.request));
+                }
             }
         }
     }

@@ -8,11 +8,13 @@ mod answers;
 mod counters;
 mod embedded;
 mod external;
+mod flow;
 mod gate;
 mod inbox;
 mod kept;
 mod limits;
 mod presence;
+mod refused;
 
 use std::net::IpAddr;
 
@@ -20,7 +22,7 @@ use outrigger_protocol::{Channel, DeviceName, DownMessage, PayloadError, Topic, 
 
 pub use answers::{Answers, Open};
 pub use counters::{Counters, Totals};
-pub use embedded::{Embedded, start as start_embedded};
+pub use embedded::{Door, Embedded, start as start_embedded};
 pub use external::{Account, External, start as start_external};
 pub use inbox::Inbox;
 
@@ -47,6 +49,11 @@ pub enum Happening {
         device: DeviceName,
         /// Where the second machine is.
         by: IpAddr,
+    },
+    /// A device sent far more than it may for a while. It was slowed down, and then its connection was cut.
+    Flooding {
+        /// Which.
+        device: DeviceName,
     },
     /// The broker keeps an assignment of this device, perhaps one that no longer belongs to the fleet.
     Kept {

@@ -16,10 +16,14 @@ const ALIVE: Duration = Duration::from_secs(2);
 /// A name that is fought over is told about no more often than this.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
+/// How long a device that was cut off for sending too much stays out.
+const CUT_OFF_FOR: Duration = Duration::from_secs(30);
+
 /// Who is connected.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Presence {
     table: Arc<Mutex<HashMap<String, Connection>>>,
+    cut_off: Arc<Mutex<HashMap<String, Moment>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +62,19 @@ impl Presence {
         let told_at = table.get(device).and_then(|before| before.told_at);
         table.insert(device.to_owned(), Connection { address, heard_at: now, told_at });
         Entry::Welcome
+    }
+
+    /// A device is cut off for a while. Whether it was not already.
+    pub(super) fn cut_off(&self, device: &str, now: Moment) -> bool {
+        let mut cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        cut_off.retain(|_, at| now.since(*at) < CUT_OFF_FOR);
+        cut_off.insert(device.to_owned(), now).is_none()
+    }
+
+    /// Whether a device is cut off at present.
+    pub(super) fn is_cut_off(&self, device: &str, now: Moment) -> bool {
+        let cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        cut_off.get(device).is_some_and(|at| now.since(*at) < CUT_OFF_FOR)
     }
 
     /// A device was heard.

@@ -20,9 +20,10 @@ pub enum Origin {
 }
 
 impl Raw {
-    /// Reads a file's text, and what is wrong with it: broken text, keys that are not `known`, values of the wrong sort.
+    /// Reads a file's text, and what is wrong with it: broken text, keys that are not
+    /// `known` and never were (`gone`), values of the wrong sort.
     #[must_use]
-    pub fn parse(text: &str, known: &[(&str, &str)]) -> (Self, Vec<String>) {
+    pub fn parse(text: &str, known: &[(&str, &str)], gone: &[(&str, &str)]) -> (Self, Vec<String>) {
         let line = |at: usize| text.get(..at).unwrap_or(text).matches('\n').count() + 1;
         let table = match DeTable::parse(text) {
             Ok(table) => table.into_inner(),
@@ -36,7 +37,7 @@ impl Raw {
         let (mut raw, mut problems) = (Self::default(), vec![]);
         for (line, key, value) in entries {
             let key = key.into_inner().into_owned();
-            if !known.iter().any(|(name, _)| *name == key) {
+            if !known.iter().chain(gone).any(|(name, _)| *name == key) {
                 problems.push(format!("line {line}: unknown key `{key}`{}", suggestion(&key, known)));
                 continue;
             }

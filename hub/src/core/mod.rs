@@ -5,6 +5,7 @@
 //! published when it is saved is exactly what was saved. *Never count what could not be heard*: a step that comes late, or
 //! a broker that is down, is told to the fleet as a pause.
 
+mod clone;
 mod remark;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,6 +16,7 @@ use outrigger_planner::{Fleet, Heard, Key, Policy, Record, Refusal, Reply, Value
 use outrigger_protocol::{Ask, DeviceName, DownMessage, Epoch, FleetId, Moment, UpMessage};
 use thiserror::Error;
 
+use clone::Clones;
 pub use remark::Remark;
 
 /// The shell steps the core at least this often.
@@ -78,6 +80,8 @@ pub enum Input {
         /// Where the second machine is.
         by: IpAddr,
     },
+    /// A device sent far more than it may, and was cut off.
+    Flooding(DeviceName),
     /// The broker keeps an assignment for this device.
     Kept(DeviceName),
     /// Time has passed.
@@ -103,6 +107,11 @@ pub enum Effect {
     },
     /// Let the broker keep nothing for a device.
     Clear {
+        /// Whose.
+        device: DeviceName,
+    },
+    /// Two machines have one identity: let neither in until somebody has looked.
+    Quarantine {
         /// Whose.
         device: DeviceName,
     },
@@ -148,6 +157,7 @@ pub struct HubCore {
     read_only: Option<ReadOnly>,
     next_batch: u64,
     started_at: Moment,
+    clones: Clones,
 }
 
 /// What is being saved.
@@ -194,6 +204,7 @@ impl HubCore {
             read_only: None,
             next_batch: 1,
             started_at: now,
+            clones: Clones::default(),
         };
         (core, restored.ignored)
     }
@@ -274,6 +285,7 @@ impl HubCore {
                 self.link_down = Some(reason);
             }
             Input::NameTaken { device, by } => effects.push(Effect::Remark(Remark::name_taken(&device, by))),
+            Input::Flooding(device) => effects.push(Effect::Remark(Remark::flooding(&device))),
             Input::Kept(device) => {
                 if self.fleet.device(&device).is_none() {
                     effects.push(Effect::Clear { device });
@@ -284,13 +296,19 @@ impl HubCore {
     }
 
     fn hear(&mut self, now: Moment, device: &DeviceName, message: UpMessage, effects: &mut Vec<Effect>) {
+        if let UpMessage::Hello(hello) = &message
+            && self.clones.hears(device, hello, now)
+        {
+            effects.push(Effect::Remark(Remark::cloned(device)));
+            effects.push(Effect::Quarantine { device: device.clone() });
+        }
         let heard = match message {
             UpMessage::Hello(hello) => Heard::Hello(*hello),
             UpMessage::Report(report) => Heard::Report(report),
             UpMessage::Status(status) => Heard::Status(status),
             UpMessage::Bye(bye) => Heard::Bye(bye),
-            // The shell gives answers to who asked.
-            UpMessage::Answer(_) => return,
+            // The shell gives answers to who asked, and certificates.
+            UpMessage::Answer(_) | UpMessage::Renew(_) => return,
         };
         let Reply { ask_hello, lease, publish, ignored: _, notes } = self.fleet.hear(device, heard, now);
         effects.extend(notes.into_iter().map(|note| Effect::Remark(note.into())));
@@ -360,6 +378,9 @@ impl HubCore {
         }
         if let Some((id, wish)) = saving.wish {
             let forgotten = if let Wish::Forget(device) = &wish { Some(device.clone()) } else { None };
+            if let Some(device) = &forgotten {
+                self.clones.forget(device);
+            }
             let result = self.fleet.wish(wish, now).map_err(WishError::from).map(|notes| {
                 effects.extend(notes.into_iter().map(|note| Effect::Remark(note.into())));
                 effects.extend(forgotten.map(|device| Effect::Clear { device }));

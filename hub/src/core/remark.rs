@@ -64,6 +64,28 @@ impl Remark {
         Self { device: Some(device.clone()), ..told }
     }
 
+    pub(super) fn cloned(device: &DeviceName) -> Self {
+        let message = format!("two machines run under the identity of {device}; neither is let in");
+        let why = format!(
+            "their boot ids alternate: a copied SD card. Take one off and `outrigger device approve {device}`, or invite it \
+             anew with `outrigger device invite --name {device}`"
+        );
+        let told = Self::of_hub("device_cloned", Severity::Error, message, Some(&why));
+        Self { device: Some(device.clone()), ..told }
+    }
+
+    pub(super) fn flooding(device: &DeviceName) -> Self {
+        let message =
+            format!("{device} sends far more than it may; it was slowed down, and its connection was cut for a while");
+        let told = Self::of_hub(
+            "device_flooding",
+            Severity::Error,
+            message,
+            Some("a fault of its agent, or a stolen identity"),
+        );
+        Self { device: Some(device.clone()), ..told }
+    }
+
     pub(super) fn hub_paused(gap: Duration) -> Self {
         let message =
             format!("the hub stood still for {:.1} s; nobody's silence in that time counts", gap.as_secs_f64());

@@ -21,6 +21,7 @@ struct World {
     disk_fails: Option<&'static str>,
     sent: Vec<(DeviceName, DownMessage)>,
     cleared: Vec<DeviceName>,
+    quarantined: Vec<DeviceName>,
     replies: Vec<(WishId, Result<(), WishError>)>,
     remarks: Vec<&'static str>,
     /// What was done, in order: `save`, `want pi`, `reply 1`.
@@ -39,6 +40,7 @@ impl World {
             disk_fails: None,
             sent: vec![],
             cleared: vec![],
+            quarantined: vec![],
             replies: vec![],
             remarks: vec![],
             trace: vec![],
@@ -86,6 +88,7 @@ impl World {
                 self.trace.push(format!("{:?} {device}", message.channel()).to_lowercase());
                 self.sent.push((device, message));
             }
+            Effect::Quarantine { device } => self.quarantined.push(device),
             Effect::Clear { device } => self.cleared.push(device),
             Effect::Reply { id, result } => {
                 self.trace.push(format!("reply {}", id.0));
@@ -382,6 +385,37 @@ fn a_device_of_another_fleet_gets_no_assignment_and_what_was_kept_for_it_is_clea
     world.pass(SECOND * 30, &["pi"]);
     assert_eq!(world.wanted("nuc1"), None);
     assert_eq!(world.cleared, [name("nuc1")], "what other hubs keep for it is not touched");
+}
+
+/// Says hello with these boot ids and session numbers, a second apart; whether it ends in quarantine.
+fn is_cloned(hellos: &[(u128, u64)], apart: Duration) -> bool {
+    let mut world = World::new();
+    for (boot, session) in hellos {
+        world.now = world.now + apart;
+        let hello = Hello { boot: BootId(*boot), session: SessionNumber(*session), ..hello("pi") };
+        world.tell(Input::Heard { device: "pi".parse().unwrap(), message: UpMessage::Hello(Box::new(hello)) });
+    }
+    assert_eq!(world.quarantined.is_empty(), !world.remarks.contains(&"device_cloned"));
+    !world.quarantined.is_empty()
+}
+
+#[test]
+fn two_machines_with_one_identity_are_found_out_by_their_boot_ids() {
+    assert!(is_cloned(&[(1, 10), (2, 77), (1, 11), (2, 78)], SECOND));
+    assert!(is_cloned(&[(9, 1), (1, 10), (1, 12), (2, 77), (1, 13), (2, 78)], SECOND));
+}
+
+#[test]
+fn a_machine_that_restarts_or_reconnects_or_whose_messages_come_late_or_twice_is_one_machine() {
+    for one in [
+        &[(1, 10), (2, 5), (3, 5), (4, 5), (5, 5)][..],
+        &[(1, 10), (1, 11), (1, 12), (1, 13), (1, 14)],
+        &[(1, 10), (2, 5), (1, 10), (2, 5), (1, 10), (2, 5)],
+        &[(1, 10), (2, 5), (1, 10), (2, 6), (1, 10), (2, 7)],
+    ] {
+        assert!(!is_cloned(one, SECOND), "{one:?}");
+    }
+    assert!(!is_cloned(&[(1, 10), (2, 77), (1, 11), (2, 78)], SECOND * 30), "not within a minute");
 }
 
 #[test]

@@ -1,23 +1,29 @@
 //! Devices: list, show, label, cordon, drain, forget, history, what if.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use outrigger_api::{
     Availability, Device, DeviceChange, DeviceList, DevicesChange, Forgotten, History, HistoryQuery, LossConfirmation,
-    Problem, WhatIfLost,
+    Problem, ProblemKind, WhatIfLost,
 };
 use outrigger_planner::{Refusal, Wish};
 use outrigger_protocol::DeviceName;
 
 use super::Api;
+use super::admit::{Note, Noted};
 use super::problem::{Answer, InPath, InQuery, JsonBody, Refused, malformed, name};
 use super::view::{device, what_if_lost};
 use crate::clock;
+use crate::core::WishError;
+use crate::handle::HubError;
 
 /// Characters of a label's key or value.
 const MAX_LABEL: usize = 128;
+/// Time for a device whose connection was cut to count as lost.
+const GONE_WITHIN: Duration = Duration::from_secs(20);
 /// Labels that one request may change.
 const MAX_LABELS: usize = 64;
 
@@ -41,7 +47,7 @@ pub async fn show(State(api): State<Api>, InPath(asked): InPath<String>) -> Answ
     Ok(Json(look_at(&api, name(&asked)?).await?))
 }
 
-async fn look_at(api: &Api, name: DeviceName) -> Result<Device, Refused> {
+pub(super) async fn look_at(api: &Api, name: DeviceName) -> Result<Device, Refused> {
     let found = api.look(move |fleet, now| fleet.device(&name).map(|view| device(&view, now)).ok_or(name)).await?;
     found.map_err(|name| Refusal::NoDevice(name).into())
 }
@@ -61,12 +67,27 @@ pub async fn change(
     State(api): State<Api>,
     InPath(asked): InPath<String>,
     JsonBody(change): JsonBody<DeviceChange>,
-) -> Answer<Device> {
+) -> Noted<Device> {
     let device: DeviceName = name(&asked)?;
-    check_labels(&change.labels)?;
+    check_labels(change.labels.iter().map(|(key, value)| (key, value.as_ref())))?;
+    let note = Note::of(described(&change.labels, change.availability));
     let availability = change.availability.map(availability);
     api.wish(Wish::Devices { devices: vec![device.clone()], labels: change.labels, availability }).await?;
-    Ok(Json(look_at(&api, device).await?))
+    Ok((note, Json(look_at(&api, device).await?)))
+}
+
+/// A change in a few words, for the audit log.
+fn described(labels: &BTreeMap<String, Option<String>>, availability: Option<Availability>) -> String {
+    let availability = availability.map(|availability| match availability {
+        Availability::Active => "active".to_owned(),
+        Availability::Cordon => "cordon".to_owned(),
+        Availability::Drain => "drain".to_owned(),
+    });
+    let label = |(key, value): (&String, &Option<String>)| match value {
+        Some(value) => format!("{key}={value}"),
+        None => format!("{key}-"),
+    };
+    availability.into_iter().chain(labels.iter().map(label)).collect::<Vec<_>>().join(" ")
 }
 
 /// Changes several devices in the same way at once: all of them, or none. Drained together, none takes what leaves another.
@@ -79,16 +100,18 @@ pub async fn change(
         (status = 404, description = "One of them is not known; nothing was changed", body = Problem),
     )
 )]
-pub async fn change_several(State(api): State<Api>, JsonBody(change): JsonBody<DevicesChange>) -> Answer<DeviceList> {
+pub async fn change_several(State(api): State<Api>, JsonBody(change): JsonBody<DevicesChange>) -> Noted<DeviceList> {
     let devices = change.devices.iter().map(|text| name(text)).collect::<Result<Vec<DeviceName>, _>>()?;
-    check_labels(&change.labels)?;
+    check_labels(change.labels.iter().map(|(key, value)| (key, value.as_ref())))?;
+    let what = described(&change.labels, change.availability);
+    let note = Note::of(format!("{}: {what}", change.devices.join(" ")));
     let availability = change.availability.map(availability);
     api.wish(Wish::Devices { devices: devices.clone(), labels: change.labels, availability }).await?;
     let changed = api.look(move |fleet, now| {
         let views = devices.iter().filter_map(|name| fleet.device(name));
         views.map(|view| device(&view, now)).collect()
     });
-    Ok(Json(DeviceList { devices: changed.await? }))
+    Ok((note, Json(DeviceList { devices: changed.await? })))
 }
 
 fn availability(asked: Availability) -> outrigger_planner::Availability {
@@ -100,7 +123,9 @@ fn availability(asked: Availability) -> outrigger_planner::Availability {
 }
 
 /// Labels stand in constraints (`node.labels.KEY == VALUE`), so they must be writable there.
-fn check_labels(labels: &BTreeMap<String, Option<String>>) -> Result<(), Refused> {
+pub(super) fn check_labels<'a>(
+    labels: impl ExactSizeIterator<Item = (&'a String, Option<&'a String>)>,
+) -> Result<(), Refused> {
     if labels.len() > MAX_LABELS {
         return Err(malformed(format!("more than {MAX_LABELS} labels at once")).into());
     }
@@ -112,7 +137,7 @@ fn check_labels(labels: &BTreeMap<String, Option<String>>) -> Result<(), Refused
                 .with_hint(format!("use 1 to {MAX_LABEL} of a-z, A-Z, 0-9, -, _, . and /"))
                 .into());
         }
-        if value.as_ref().is_some_and(|value| value.len() > MAX_LABEL || value.chars().any(char::is_control)) {
+        if value.is_some_and(|value| value.len() > MAX_LABEL || value.chars().any(char::is_control)) {
             return Err(malformed(format!("the value of label `{key}` is too long or has control characters"))
                 .with_hint(format!("use at most {MAX_LABEL} characters"))
                 .into());
@@ -137,8 +162,38 @@ pub async fn forget(State(api): State<Api>, InPath(asked): InPath<String>) -> An
     let replicas = api
         .look(move |fleet, _| fleet.copies_on(&asked).map(|copy| copy.replica.to_string()).collect::<Vec<_>>())
         .await?;
-    api.wish(Wish::Forget(device.clone())).await?;
+    let had_identity = match api.hub.pki() {
+        Some(pki) => pki.remove(&device).await?,
+        None => false,
+    };
+    match forget_when_gone(&api, &device, had_identity).await {
+        // It had joined and was never heard.
+        Err(refused) if had_identity && refused.0.kind == ProblemKind::NotFound => (),
+        done => done?,
+    }
     Ok(Json(Forgotten { device: device.to_string(), replicas }))
+}
+
+/// Forgets a device. One that was connected until its identity was taken away a moment ago is waited for: it counts as
+/// gone when its connection has been cut for a while, and what it alone may run is then started elsewhere, not before.
+async fn forget_when_gone(api: &Api, device: &DeviceName, is_cut: bool) -> Result<(), Refused> {
+    let give_up_at = clock::now() + GONE_WITHIN;
+    loop {
+        let refused = match api.hub.wish(Wish::Forget(device.clone())).await {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        let is_connected = matches!(refused, HubError::Wish(WishError::Refused(Refusal::Connected(_))));
+        if !(is_cut && is_connected) {
+            return Err(refused.into());
+        }
+        if clock::now() > give_up_at {
+            let title = format!("`{device}` can no longer connect, and does not count as lost yet");
+            let problem = Problem::new(ProblemKind::Conflict, title);
+            return Err(problem.with_hint("remove it again when it is lost, to forget what it was").into());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// What would become of a device's replicas if it were lost now: where each would go, and which would wait. Changes nothing.
@@ -192,8 +247,9 @@ pub async fn history(
         (status = 404, description = "One of them is not known", body = Problem),
     )
 )]
-pub async fn confirm_loss(State(api): State<Api>, JsonBody(request): JsonBody<LossConfirmation>) -> Answer<DeviceList> {
+pub async fn confirm_loss(State(api): State<Api>, JsonBody(request): JsonBody<LossConfirmation>) -> Noted<DeviceList> {
     let devices = request.devices.iter().map(|text| name(text)).collect::<Result<Vec<DeviceName>, _>>()?;
     api.wish(Wish::ConfirmLoss(devices)).await?;
-    list(State(api)).await
+    let note = if request.devices.is_empty() { "all that are silent".to_owned() } else { request.devices.join(" ") };
+    Ok((Note::of(note), list(State(api)).await?))
 }

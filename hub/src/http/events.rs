@@ -13,12 +13,13 @@ use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use outrigger_api::{Event, EventList, EventQuery, Problem};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::Api;
 use super::problem::{Answer, InQuery, Refused, malformed};
+use super::{Api, Ends};
+use crate::access::{Caller, Scope};
 use crate::handle::{EventLog, MAX_EVENTS};
 
 /// Events in one answer, if the reader does not say.
@@ -36,12 +37,14 @@ const RETRY: Duration = Duration::from_secs(2);
     params(EventQuery),
     responses((status = 200, description = "The oldest first", body = EventList))
 )]
-pub async fn list(State(api): State<Api>, InQuery(query): InQuery<EventQuery>) -> Answer<EventList> {
+pub async fn list(State(api): State<Api>, caller: Caller, InQuery(query): InQuery<EventQuery>) -> Answer<EventList> {
     let log = api.hub.events();
     let limit = limit_of(&query).unwrap_or(DEFAULT_LIMIT);
     let since = query.since.unwrap_or(0);
+    let asked = Asked { query, scope: caller.scope };
+    let query = &asked.query;
     // One more than is given out, to know whether there is more.
-    let mut found = log.latest(limit + 1, |event| event.id > since && matches(&query, event));
+    let mut found = log.latest(limit + 1, |event| event.id > since && asked.matches(event));
     let is_cut = found.len() > limit;
     if is_cut {
         found.remove(0);
@@ -59,14 +62,25 @@ fn is_gone(log: &EventLog, since: u64) -> bool {
     since > log.newest() || since > 0 && log.oldest().is_some_and(|oldest| oldest > since + 1)
 }
 
-fn matches(query: &EventQuery, event: &Event) -> bool {
-    let wanted = |asked: &Option<String>, has: Option<&String>| asked.as_ref().is_none_or(|asked| Some(asked) == has);
-    wanted(&query.kind, Some(&event.kind))
-        && wanted(&query.device, event.device.as_ref())
-        && wanted(&query.stack, event.stack.as_ref())
-        && wanted(&query.service, event.service.as_ref())
-        && wanted(&query.replica, event.replica.as_ref())
-        && query.severity.is_none_or(|least| event.severity >= least)
+/// What a reader wants to see, and may.
+struct Asked {
+    query: EventQuery,
+    scope: Scope,
+}
+
+impl Asked {
+    fn matches(&self, event: &Event) -> bool {
+        let query = &self.query;
+        let wanted =
+            |asked: &Option<String>, has: Option<&String>| asked.as_ref().is_none_or(|asked| Some(asked) == has);
+        self.scope.sees(event.stack.as_deref())
+            && wanted(&query.kind, Some(&event.kind))
+            && wanted(&query.device, event.device.as_ref())
+            && wanted(&query.stack, event.stack.as_ref())
+            && wanted(&query.service, event.service.as_ref())
+            && wanted(&query.replica, event.replica.as_ref())
+            && query.severity.is_none_or(|least| event.severity >= least)
+    }
 }
 
 /// Events as they happen, as server-sent events: `id` is the event's number, `data` an Event as JSON. With the header
@@ -83,6 +97,7 @@ fn matches(query: &EventQuery, event: &Event) -> bool {
 )]
 pub async fn stream(
     State(api): State<Api>,
+    caller: Caller,
     InQuery(query): InQuery<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
@@ -91,7 +106,9 @@ pub async fn stream(
         None => query.since,
     };
     let place = api.stream_place()?;
-    let reader = Reader::new(api.hub.events().clone(), query, seen, api.stopping.clone(), place);
+    let ends = Ends { stopping: api.stopping.clone(), caller: Box::pin(api.access.end_of(&caller)) };
+    let asked = Asked { query, scope: caller.scope };
+    let reader = Reader::new(api.hub.events().clone(), asked, seen, ends, place);
     let live = Sse::new(messages(reader)).keep_alive(KeepAlive::new().interval(HEARTBEAT).text(""));
     // nginx would otherwise gather the stream in its buffers.
     Ok(([(HeaderName::from_static("x-accel-buffering"), "no")], live).into_response())
@@ -115,7 +132,7 @@ enum Item {
 struct Reader {
     log: EventLog,
     live: broadcast::Receiver<Arc<Event>>,
-    query: EventQuery,
+    asked: Asked,
     waiting: VecDeque<Arc<Event>>,
     /// Number of the last event taken out of the log, matching or not.
     seen: u64,
@@ -124,18 +141,12 @@ struct Reader {
     /// When to say how far it has come.
     beat: Interval,
     is_gap: bool,
-    stopping: watch::Receiver<bool>,
+    ends: Ends,
     _place: OwnedSemaphorePermit,
 }
 
 impl Reader {
-    fn new(
-        log: EventLog,
-        query: EventQuery,
-        since: Option<u64>,
-        stopping: watch::Receiver<bool>,
-        place: OwnedSemaphorePermit,
-    ) -> Self {
+    fn new(log: EventLog, asked: Asked, since: Option<u64>, ends: Ends, place: OwnedSemaphorePermit) -> Self {
         // First the stream, then a number, then the list up to it: what is above the number comes by the stream.
         let live = log.subscribe();
         let newest = log.newest();
@@ -143,28 +154,17 @@ impl Reader {
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.reset();
-        let (after, limit) = match (since, limit_of(&query)) {
+        let (after, limit) = match (since, limit_of(&asked.query)) {
             (Some(since), _) if since > newest => (0, MAX_EVENTS),
             (Some(since), _) => (since, MAX_EVENTS),
             (None, Some(limit)) => (0, limit),
             (None, None) => (newest, 0),
         };
-        let waiting = log.latest(limit, |event| event.id > after && event.id <= newest && matches(&query, event));
-        Self {
-            log,
-            live,
-            query,
-            waiting: waiting.into(),
-            seen: newest,
-            told: None,
-            beat,
-            is_gap,
-            stopping,
-            _place: place,
-        }
+        let waiting = log.latest(limit, |event| event.id > after && event.id <= newest && asked.matches(event));
+        Self { log, live, asked, waiting: waiting.into(), seen: newest, told: None, beat, is_gap, ends, _place: place }
     }
 
-    /// What is next; none when the hub stops.
+    /// What is next; none when the hub stops, or the reader's token no longer counts.
     async fn next(&mut self) -> Option<Item> {
         loop {
             if std::mem::take(&mut self.is_gap) {
@@ -181,13 +181,13 @@ impl Reader {
             let received = tokio::select! {
                 received = self.live.recv() => Some(received),
                 _ = self.beat.tick(), if self.told != Some(self.seen) => None,
-                _ = self.stopping.wait_for(|stops| *stops) => return None,
+                () = self.ends.reached() => return None,
             };
             let Some(received) = received else { return Some(self.mark()) };
             match received {
                 Ok(event) if event.id > self.seen => {
                     self.seen = event.id;
-                    if matches(&self.query, &event) {
+                    if self.asked.matches(&event) {
                         self.waiting.push_back(event);
                     }
                 }
@@ -207,8 +207,8 @@ impl Reader {
     fn catch_up(&mut self) {
         let (seen, newest) = (self.seen, self.log.newest());
         self.is_gap = is_gone(&self.log, seen);
-        let query = &self.query;
-        let missed = |event: &Event| event.id > seen && event.id <= newest && matches(query, event);
+        let asked = &self.asked;
+        let missed = |event: &Event| event.id > seen && event.id <= newest && asked.matches(event);
         self.waiting = self.log.latest(MAX_EVENTS, missed).into();
         self.seen = newest;
     }
@@ -233,7 +233,7 @@ fn message(item: &Item) -> Message {
 #[cfg(test)]
 mod tests {
     use outrigger_api::Severity;
-    use tokio::sync::Semaphore;
+    use tokio::sync::{Semaphore, watch};
 
     use super::*;
 
@@ -263,7 +263,9 @@ mod tests {
         let log = EventLog::new((1..=5).map(happened).collect());
         let (stop, stopping) = watch::channel(false);
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        Case { reader: Reader::new(log.clone(), EventQuery::default(), since, stopping, place), log, stop }
+        let asked = Asked { query: EventQuery::default(), scope: Scope::Fleet };
+        let ends = Ends { stopping, caller: Box::pin(std::future::pending()) };
+        Case { reader: Reader::new(log.clone(), asked, since, ends, place), log, stop }
     }
 
     /// Numbers of the next messages, but for marks; 0 for a gap.
@@ -289,7 +291,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_knows_where_it_is_also_if_nothing_matches() {
         let mut case = case(None);
-        case.reader.query.device = Some("other".into());
+        case.reader.asked.query.device = Some("other".into());
         assert_eq!(mark(&mut case.reader).await, 5);
         (6..=8).for_each(|id| drop(case.log.push(happened(id))));
         assert_eq!(mark(&mut case.reader).await, 8);

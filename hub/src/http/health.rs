@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use outrigger_api::{Check, Fleet, Health, Problem, ProblemKind};
 use outrigger_protocol::Moment;
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::problem::{Answer, Refused};
 use super::view::{device, service};
 use super::{Api, VERSION};
+use crate::access::Caller;
 use crate::core::HubCore;
 use crate::metrics::{self, Snapshot};
 
@@ -52,7 +53,7 @@ pub async fn alive() -> Json<Health> {
     Json(Health { ok: true, version: VERSION.to_owned(), checks: Vec::new() })
 }
 
-/// Whether the hub can do its work: control task, store, broker.
+/// Whether the hub can do its work: control task, store, broker. Who bears a token is told what was checked.
 #[utoipa::path(
     get, path = "/readyz", tag = "hub",
     responses(
@@ -60,7 +61,7 @@ pub async fn alive() -> Json<Health> {
         (status = 503, description = "It cannot; the checks say why", body = Health),
     )
 )]
-pub async fn ready(State(api): State<Api>) -> (StatusCode, Json<Health>) {
+pub async fn ready(State(api): State<Api>, caller: Option<Extension<Caller>>) -> (StatusCode, Json<Health>) {
     let looking = api.hub.view(|core, _| (core.read_only().map(str::to_owned), core.link_down().map(str::to_owned)));
     let checks = match tokio::time::timeout(CONTROL_WITHIN, looking).await {
         Ok(Ok((store, broker))) => vec![check("control", None), check("store", store), check("broker", broker)],
@@ -68,6 +69,7 @@ pub async fn ready(State(api): State<Api>) -> (StatusCode, Json<Health>) {
         Err(_) => vec![check("control", Some(format!("did not answer within {} s", CONTROL_WITHIN.as_secs())))],
     };
     let ok = checks.iter().all(|check| check.ok);
+    let checks = if caller.is_some() { checks } else { Vec::new() };
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Health { ok, version: VERSION.to_owned(), checks }))
 }

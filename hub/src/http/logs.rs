@@ -11,14 +11,15 @@ use futures_util::stream::unfold;
 use outrigger_api::{LogFrame, LogsQuery, Problem, ProblemKind};
 use outrigger_planner::{Liveness, Refusal};
 use outrigger_protocol::{LogsRequest, PlacementId, ReplicaName};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 
-use super::Api;
 use super::lines::Lines;
 use super::problem::{InPath, InQuery, Refused};
 use super::replicas::{no_replica, replica_of};
 use super::services::service_of;
+use super::{Api, Ends};
+use crate::access::Caller;
 use crate::handle::{Logs, LogsError};
 
 /// Replicas whose output one request merges.
@@ -50,6 +51,7 @@ type Source = (ReplicaName, Option<PlacementId>);
 )]
 pub async fn of_replica(
     State(api): State<Api>,
+    caller: Caller,
     InPath(path): InPath<(String, String)>,
     InQuery(query): InQuery<LogsQuery>,
 ) -> Result<Response, Refused> {
@@ -63,7 +65,7 @@ pub async fn of_replica(
     let logs = api.hub.logs(request(placement, &query)).await?;
     let mut merger = Merger::new(&api, query);
     merger.follow(asked, placement, logs);
-    Ok(merger.into_response(place))
+    Ok(merger.into_response(&caller, place))
 }
 
 /// Output of all replicas of a service, merged as it comes, one LogFrame a line.
@@ -82,6 +84,7 @@ pub async fn of_replica(
 )]
 pub async fn of_service(
     State(api): State<Api>,
+    caller: Caller,
     InPath(path): InPath<(String, String)>,
     InQuery(query): InQuery<LogsQuery>,
 ) -> Result<Response, Refused> {
@@ -100,7 +103,7 @@ pub async fn of_service(
     for (index, (replica, placement)) in sources.into_iter().enumerate() {
         merger.add(&api, index, replica, placement).await;
     }
-    Ok(merger.into_response(place))
+    Ok(merger.into_response(&caller, place))
 }
 
 fn request(placement: PlacementId, query: &LogsQuery) -> LogsRequest {
@@ -175,10 +178,11 @@ impl Merger {
         });
     }
 
-    fn into_response(self, place: OwnedSemaphorePermit) -> Response {
+    fn into_response(self, caller: &Caller, place: OwnedSemaphorePermit) -> Response {
         let Self { api, tasks, sink, frames, refused, .. } = self;
         drop(sink);
-        let merged = Merged { frames, refused, stopping: api.stopping, _tasks: tasks, _place: place };
+        let ends = Ends { caller: Box::pin(api.access.end_of(caller)), stopping: api.stopping };
+        let merged = Merged { frames, refused, ends, _tasks: tasks, _place: place };
         let body = unfold(merged, |mut merged| async move {
             let frame = merged.next().await?;
             let mut line = serde_json::to_vec(&frame).unwrap_or_default();
@@ -193,7 +197,7 @@ impl Merger {
 struct Merged {
     frames: mpsc::Receiver<LogFrame>,
     refused: Vec<LogFrame>,
-    stopping: watch::Receiver<bool>,
+    ends: Ends,
     _tasks: JoinSet<()>,
     _place: OwnedSemaphorePermit,
 }
@@ -207,7 +211,7 @@ impl Merged {
         tokio::select! {
             frame = self.frames.recv() => frame,
             () = tokio::time::sleep(BEAT) => Some(LogFrame::Beat),
-            _ = self.stopping.wait_for(|stops| *stops) => None,
+            () = self.ends.reached() => None,
         }
     }
 }

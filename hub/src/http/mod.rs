@@ -1,5 +1,7 @@
 //! The HTTP API: thin routes over [`HubHandle`], guarded, documented from the code.
 
+mod access;
+mod admit;
 mod compose;
 mod devices;
 mod document;
@@ -7,7 +9,9 @@ mod events;
 mod fleet;
 mod guard;
 mod health;
+mod join;
 mod lines;
+pub mod local;
 mod logs;
 mod page;
 mod problem;
@@ -19,11 +23,16 @@ mod stacks;
 mod view;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
+pub use server::Door;
+use server::Listener;
+
+use crate::access::Access;
 use crate::handle::HubHandle;
 
 /// Version of this hub, as answers say it.
@@ -35,30 +44,75 @@ const MAX_STREAMS: usize = 128;
 #[derive(Debug, Clone)]
 pub struct Api {
     hub: HubHandle,
+    access: Access,
     streams: Arc<Semaphore>,
     /// Changes when the hub stops: live streams end then.
     stopping: watch::Receiver<bool>,
 }
 
-/// Serves the API until `shutdown` ends. `names` are further host names by which the hub may be addressed.
-///
-/// # Errors
-/// If the listener has no address.
+/// When a live stream ends before its reader goes away.
+struct Ends {
+    stopping: watch::Receiver<bool>,
+    /// The reader's token no longer counts.
+    caller: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Ends {
+    async fn reached(&mut self) {
+        // Both may be cancelled: neither is forgotten once it is so.
+        tokio::select! {
+            _ = self.stopping.wait_for(|stops| *stops) => (),
+            () = &mut self.caller => (),
+        }
+    }
+}
+
+/// Serves the API until `shutdown` ends. `local` is the socket in the state folder.
 pub async fn serve(
     listener: TcpListener,
+    door: Door,
+    local: Option<UnixListener>,
     hub: HubHandle,
-    names: &[String],
+    access: Access,
     shutdown: impl Future<Output = ()>,
-) -> std::io::Result<()> {
+) {
     let (stop, stopping) = watch::channel(false);
-    let api = Api { hub, streams: Arc::new(Semaphore::new(MAX_STREAMS)), stopping };
-    let router = routes::router(api, guard::Guard::new(listener.local_addr()?, names));
-    let shutdown = async move {
+    let api = Api { hub, access, streams: Arc::new(Semaphore::new(MAX_STREAMS)), stopping: stopping.clone() };
+    let guard = guard::Guard::new(&door);
+    let router = routes::router(api, guard);
+    let stopped = |mut stopping: watch::Receiver<bool>| async move { drop(stopping.wait_for(|stops| *stops).await) };
+    let network = server::serve(Listener::Network(listener, door), router.clone(), stopped(stopping.clone()));
+    let local = async {
+        if let Some(local) = local {
+            server::serve(Listener::Local(local), router, stopped(stopping)).await;
+        }
+    };
+    let shutdown = async {
         shutdown.await;
         stop.send_replace(true);
     };
-    server::serve(listener, router, shutdown).await;
-    Ok(())
+    tokio::join!(shutdown, network, local);
+}
+
+/// What the first administrator does with a setup code.
+pub(crate) fn words_with_code(hub: &HubHandle, code: &outrigger_trust::Token) -> String {
+    let http = hub.addresses().http;
+    let host = match hub.pki().filter(|_| !http.ip().is_loopback()) {
+        Some(pki) => join::places(pki, None).into_iter().next(),
+        None => None,
+    };
+    setup_words(&host.unwrap_or_else(|| "localhost".to_owned()), http.port(), code)
+}
+
+/// The same for a hub at this host.
+#[must_use]
+pub fn setup_words(host: &str, port: u16, code: &outrigger_trust::Token) -> String {
+    let code = code.reveal();
+    format!(
+        "To become administrator, within an hour and once, on any machine that reaches this one:\n\n    \
+         outrigger login https://{host}:{port} --setup-code {code}\n\n\
+         `outrigger-hub setup-code` prints a new code."
+    )
 }
 
 /// The OpenAPI document of all routes.

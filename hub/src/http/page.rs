@@ -17,15 +17,11 @@ pub async fn front() -> Html<String> {
 </head>
 <body>
 <h1>Outrigger hub {VERSION}</h1>
-<p>This is the API of a fleet. Use it with the command line: <code>outrigger devices</code>, <code>outrigger ps</code>,
-<code>outrigger deploy</code>.</p>
+<p>This is the API of a fleet. Use it with the command line: <code>outrigger login</code>, then <code>outrigger devices</code>,
+<code>outrigger ps</code>, <code>outrigger deploy</code>.</p>
 <ul>
-<li><a href="/v1/fleet">the fleet in numbers</a></li>
-<li><a href="/v1/devices">devices</a>, <a href="/v1/stacks">stacks</a>, <a href="/v1/services">services</a>,
-<a href="/v1/replicas">replicas</a></li>
-<li><a href="/v1/events">what happened lately</a></li>
-<li><a href="/v1/openapi.json">all routes, as an OpenAPI document</a></li>
-<li><a href="/metrics">metrics for Prometheus</a>, <a href="/readyz">whether the hub is ready</a></li>
+<li><a href="/v1/openapi.json">all routes, and the role that each needs, as an OpenAPI document</a></li>
+<li><a href="/readyz">whether the hub is ready</a></li>
 </ul>
 </body>
 </html>

@@ -63,6 +63,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             let problem = Problem::new(ProblemKind::UnsupportedMediaType, "the body is not declared to be JSON");
             return Err(problem.with_hint("send the header `Content-Type: application/json`").into());
         }
+        // Nothing is ever unpacked: a few kilobytes of it could fill the memory.
+        let packing = request.headers().get(header::CONTENT_ENCODING);
+        if packing.is_some_and(|packing| !packing.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            let problem = Problem::new(ProblemKind::UnsupportedMediaType, "the body is packed");
+            return Err(problem.with_hint("send it without `Content-Encoding`").into());
+        }
         let bytes = read(request.into_body()).await?;
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| {

@@ -9,6 +9,7 @@ use outrigger_protocol::{DeviceName, Moment, ReplicaName, ServiceRef, StackName}
 use super::Api;
 use super::problem::{Answer, InPath, InQuery, Refused, name};
 use super::view::{explanation, replica};
+use crate::access::{Caller, Scope};
 
 /// Stack and replica (`web.2`) from the path.
 pub(super) fn replica_of((stack, replica): (String, String)) -> Result<ReplicaName, Refused> {
@@ -32,6 +33,7 @@ struct Wanted {
     service: Option<ServiceRef>,
     device: Option<DeviceName>,
     after: Option<ReplicaName>,
+    scope: Scope,
 }
 
 /// Replicas, all or some.
@@ -40,12 +42,17 @@ struct Wanted {
     params(ReplicaQuery),
     responses((status = 200, description = "Those that match", body = ReplicaList))
 )]
-pub async fn list(State(api): State<Api>, InQuery(query): InQuery<ReplicaQuery>) -> Answer<ReplicaList> {
+pub async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    InQuery(query): InQuery<ReplicaQuery>,
+) -> Answer<ReplicaList> {
     let mut wanted = Wanted {
         stack: query.stack.as_deref().map(name).transpose()?,
         service: query.service.as_deref().map(name).transpose()?,
         device: query.device.as_deref().map(name).transpose()?,
         after: query.after.as_deref().map(name).transpose()?,
+        scope: caller.scope,
     };
     let mut replicas = Vec::new();
     loop {
@@ -72,7 +79,8 @@ struct Piece {
 fn piece(fleet: &Fleet, wanted: &Wanted, now: Moment) -> Piece {
     let after = wanted.after.as_ref();
     let services = fleet.services().filter(|service| {
-        wanted.stack.as_ref().is_none_or(|stack| *stack == service.name.stack)
+        wanted.scope.sees(Some(service.name.stack.as_str()))
+            && wanted.stack.as_ref().is_none_or(|stack| *stack == service.name.stack)
             && wanted.service.as_ref().is_none_or(|name| name == service.name)
             && after.is_none_or(|after| *service.name >= after.service)
     });

@@ -11,9 +11,10 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::admit::admit;
 use super::guard::{Guard, guard};
 use super::problem::Refused;
-use super::{Api, compose, devices, document, events, health, logs, page, replicas, services, stacks};
+use super::{Api, access, compose, devices, document, events, health, join, logs, page, replicas, services, stacks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +29,7 @@ use super::{Api, compose, devices, document, events, health, logs, page, replica
         (name = "services", description = "Services and how far they are"),
         (name = "replicas", description = "Copies of services: where, how, why, and their output"),
         (name = "devices", description = "Devices of the fleet"),
+        (name = "access", description = "Tokens, who may do what, and what was done"),
         (name = "events", description = "What happened"),
         (name = "hub", description = "The hub itself"),
     )
@@ -57,8 +59,19 @@ pub(super) fn documented() -> (Router<Api>, Document) {
         .routes(routes!(devices::history))
         .routes(routes!(devices::if_lost))
         .routes(routes!(devices::confirm_loss))
+        .routes(routes!(join::approve))
+        .routes(routes!(join::invites, join::invite))
+        .routes(routes!(join::revoke_invite))
+        .routes(routes!(join::join))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
+        .routes(routes!(access::me))
+        .routes(routes!(access::tokens, access::create_token))
+        .routes(routes!(access::revoke_token))
+        .routes(routes!(access::setup))
+        .routes(routes!(access::setup_code))
+        .routes(routes!(access::audit))
+        .routes(routes!(access::audit_check))
         .routes(routes!(health::fleet))
         .routes(routes!(health::backup))
         .routes(routes!(health::alive))
@@ -82,18 +95,19 @@ pub(super) fn router(api: Api, guarded: Guard) -> Router {
         .route("/", get(page::front))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(api.clone(), admit))
         .layer(middleware::from_fn_with_state(Arc::new(guarded), guard))
         .with_state(api)
 }
 
-async fn no_route(uri: Uri) -> Refused {
+pub(super) async fn no_route(uri: Uri) -> Refused {
     let path: String = uri.path().chars().take(200).collect();
     Problem::new(ProblemKind::NotFound, format!("there is no route `{path}`"))
         .with_hint("GET /v1/openapi.json lists all routes")
         .into()
 }
 
-async fn no_method(method: Method, uri: Uri) -> Refused {
+pub(super) async fn no_method(method: Method, uri: Uri) -> Refused {
     let path: String = uri.path().chars().take(200).collect();
     Problem::new(ProblemKind::MethodNotAllowed, format!("`{path}` does not take {method}"))
         .with_hint("GET /v1/openapi.json lists the methods of all routes")

@@ -5,16 +5,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use outrigger_api::{Problem, ProblemKind};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
+
+use super::admit::Peer;
+use crate::pki::ServerTls;
 
 /// Connections at one time; more wait in the kernel's queue. Each may hold [`MAX_HEAD`] bytes.
 const MAX_CONNECTIONS: usize = 512;
+/// The same of the socket in the state folder.
+const MAX_LOCAL: usize = 16;
+/// Time for a client to prove that it speaks TLS.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Time for the head of a request to come, and for a kept connection to be used again.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of the head of a request.
@@ -23,10 +37,57 @@ const MAX_HEAD: usize = 32 * 1024;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed, which is for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// First byte of everything that a TLS client sends first: a record with a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What clients are spoken to with.
+#[derive(Debug, Clone)]
+pub enum Door {
+    /// Plain HTTP: on loopback only.
+    Plain,
+    /// HTTPS.
+    Tls(ServerTls),
+}
+
+/// Where connections come from.
+#[derive(Debug)]
+pub enum Listener {
+    /// The network.
+    Network(TcpListener, Door),
+    /// The socket in the state folder.
+    Local(UnixListener),
+}
+
+/// One connection, not greeted yet.
+enum Accepted {
+    Network(TcpStream, Peer, Door),
+    Local(UnixStream),
+}
+
+impl Listener {
+    fn places(&self) -> usize {
+        match self {
+            Self::Network(..) => MAX_CONNECTIONS,
+            Self::Local(_) => MAX_LOCAL,
+        }
+    }
+
+    async fn accept(&self) -> std::io::Result<Accepted> {
+        match self {
+            Self::Network(listener, door) => {
+                let (stream, from) = listener.accept().await?;
+                // Small answers and live streams: waiting to fill a packet only delays them.
+                let _ = stream.set_nodelay(true);
+                Ok(Accepted::Network(stream, Peer::Address(from.ip()), door.clone()))
+            }
+            Self::Local(listener) => Ok(Accepted::Local(listener.accept().await?.0)),
+        }
+    }
+}
 
 /// Serves until `shutdown` ends.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+pub async fn serve(listener: Listener, router: Router, shutdown: impl Future<Output = ()>) {
+    let places = Arc::new(Semaphore::new(listener.places()));
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -37,10 +98,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
             () = &mut shutdown => break,
             accepted = accept(&listener, &places) => accepted,
         };
-        let Some((stream, place)) = accepted else { continue };
+        let Some((accepted, place)) = accepted else { continue };
         let (router, stopped) = (router.clone(), stopped.clone());
         connections.spawn(async move {
-            serve_one(stream, router, stopped).await;
+            greet(accepted, router, stopped).await;
             drop(place);
         });
     }
@@ -52,13 +113,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &Listener, places: &Arc<Semaphore>) -> Option<(Accepted, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok(accepted) => Some((accepted, place)),
         Err(fault) => {
             warn!(%fault, "cannot accept a connection to the HTTP API");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -67,10 +125,59 @@ async fn accept(
     }
 }
 
-async fn serve_one(stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {
-    // Small answers and live streams: waiting to fill a packet only delays them.
-    let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(router);
+async fn greet(accepted: Accepted, router: Router, mut stopped: watch::Receiver<()>) {
+    match accepted {
+        Accepted::Local(stream) => serve_one(stream, Peer::Socket, router, stopped).await,
+        Accepted::Network(stream, peer, Door::Plain) => serve_one(stream, peer, router, stopped).await,
+        Accepted::Network(stream, peer, Door::Tls(tls)) => {
+            // Both may be cancelled: a connection that is not greeted yet has asked for nothing.
+            let greeted = tokio::select! {
+                greeted = tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, tls.http())) => greeted,
+                _ = stopped.changed() => return,
+            };
+            match greeted {
+                Ok(Ok(Some(stream))) => serve_one(stream, peer, router, stopped).await,
+                Ok(Ok(None)) => debug!(from = %peer, "plain HTTP came to the HTTPS port"),
+                Ok(Err(fault)) => debug!(from = %peer, %fault, "a TLS handshake failed"),
+                Err(_) => debug!(from = %peer, "a TLS handshake took too long"),
+            }
+        }
+    }
+}
+
+/// Greets a client; none if it does not speak TLS, which it is told in plain HTTP.
+async fn handshake(mut stream: TcpStream, config: Arc<ServerConfig>) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first != [TLS_HANDSHAKE] {
+        tell_plain(&mut stream).await?;
+        return Ok(None);
+    }
+    TlsAcceptor::from(config).accept(stream).await.map(Some)
+}
+
+async fn tell_plain(stream: &mut TcpStream) -> std::io::Result<()> {
+    // Read before it is closed: unread bytes would make the kernel throw the answer away.
+    let mut request = [0; 4096];
+    let _ = stream.read(&mut request).await?;
+    let problem = Problem::new(ProblemKind::Malformed, "this port speaks HTTPS, and plain HTTP came")
+        .with_hint("begin the address with https://; `outrigger login` keeps it");
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close";
+    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+async fn serve_one<S>(stream: S, peer: Peer, router: Router, mut stopped: watch::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // Every request says where it comes from; nobody on the other side can say it.
+    let routes = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        routes.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -103,6 +210,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let router = Router::new().route("/", get(async || "here"));
+        let listener = Listener::Network(listener, Door::Plain);
         tokio::spawn(serve(listener, router, async { drop(stopped.await) }));
         (address, stop)
     }

@@ -7,8 +7,10 @@ use outrigger_planner::{Fleet, Refusal, Wish};
 use outrigger_protocol::ServiceRef;
 
 use super::Api;
+use super::admit::{Note, Noted};
 use super::problem::{Answer, InPath, JsonBody, Refused, name};
 use super::view::{explanation, service};
+use crate::access::Caller;
 
 /// Replicas that one explanation of a service tells about; each tells about every device.
 const MAX_EXPLAINED: usize = 50;
@@ -25,8 +27,12 @@ pub(super) fn service_of((stack, service): (String, String)) -> Result<ServiceRe
     get, path = "/v1/services", tag = "services",
     responses((status = 200, description = "All", body = ServiceList))
 )]
-pub async fn list(State(api): State<Api>) -> Answer<ServiceList> {
-    let services = api.look(|fleet, _| fleet.services().map(|view| service(&view)).collect()).await?;
+pub async fn list(State(api): State<Api>, caller: Caller) -> Answer<ServiceList> {
+    let look = move |fleet: &Fleet, _| {
+        let seen = fleet.services().filter(|view| caller.scope.sees(Some(view.name.stack.as_str())));
+        seen.map(|view| service(&view)).collect()
+    };
+    let services = api.look(look).await?;
     Ok(Json(ServiceList { services }))
 }
 
@@ -60,12 +66,13 @@ pub async fn scale(
     State(api): State<Api>,
     InPath(path): InPath<(String, String)>,
     JsonBody(request): JsonBody<ScaleRequest>,
-) -> Answer<ScaleResponse> {
+) -> Noted<ScaleResponse> {
     let service = service_of(path)?;
     let before = look_at(&api, service.clone()).await?.wanted;
     let name = service.to_string();
     api.wish(Wish::Scale { service, replicas: request.replicas }).await?;
-    Ok(Json(ScaleResponse { service: name, before, after: request.replicas }))
+    let note = Note::of(format!("{before} -> {} replicas", request.replicas));
+    Ok((note, Json(ScaleResponse { service: name, before, after: request.replicas })))
 }
 
 /// Replaces every copy by a new one, one after another, as an update does.

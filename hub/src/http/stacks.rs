@@ -11,6 +11,7 @@ use outrigger_protocol::{ServiceRef, ServiceSpec, StackName, StackSpec};
 use super::problem::{Answer, InPath, JsonBody, Refused, name};
 use super::view::{replica_reason, service, service_changes, stack_summary};
 use super::{Api, compose};
+use crate::access::Caller;
 use crate::clock;
 
 /// Replicas of which a plan tells the place. A larger plan tells of the first ones.
@@ -18,8 +19,12 @@ const MAX_PLANNED: usize = 10_000;
 
 /// All stacks.
 #[utoipa::path(get, path = "/v1/stacks", tag = "stacks", responses((status = 200, description = "All", body = StackList)))]
-pub async fn list(State(api): State<Api>) -> Answer<StackList> {
-    let stacks = api.look(|fleet, _| fleet.stacks().map(|stack| summary(fleet, &stack)).collect()).await?;
+pub async fn list(State(api): State<Api>, caller: Caller) -> Answer<StackList> {
+    let look = move |fleet: &Fleet, _| {
+        let seen = fleet.stacks().filter(|stack| caller.scope.sees(Some(stack.name.as_str())));
+        seen.map(|stack| summary(fleet, &stack)).collect()
+    };
+    let stacks = api.look(look).await?;
     Ok(Json(StackList { stacks }))
 }
 

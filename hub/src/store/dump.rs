@@ -4,11 +4,13 @@
 
 use std::fs;
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use outrigger_protocol::{Epoch, FleetId};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
+use super::side::SIDE;
 use super::{CACHE, EPOCH, EVENTS, FILE, FLEET, HUB, STATE, StoreError, failed, file, prepare};
 
 const MAGIC: &[u8] = b"outrigger-hub backup 2\n";
@@ -20,7 +22,14 @@ const MAX_ENTRY: u32 = 64 * 1024 * 1024;
 enum Table {
     State = 1,
     Events = 2,
+    /// Key: the table, a zero byte, the key in it.
+    Side = 3,
+    /// Key: one of [`FILES`].
+    File = 4,
 }
+
+/// Files beside the store without which its contents are worth little: the authority, which every device trusts.
+const FILES: [&str; 1] = ["pki/authority.pem"];
 
 /// What a restore has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +44,7 @@ pub struct Restored {
     pub path: PathBuf,
 }
 
-pub(super) fn dump(database: &Database, to: &mut dyn Write) -> Result<(), redb::Error> {
+pub(super) fn dump(database: &Database, folder: &Path, to: &mut dyn Write) -> Result<(), redb::Error> {
     let reading = database.begin_read()?;
     let mut out = Summed::new(BufWriter::with_capacity(64 * 1024, to));
     out.write_all(MAGIC)?;
@@ -54,6 +63,20 @@ pub(super) fn dump(database: &Database, to: &mut dyn Write) -> Result<(), redb::
         let (id, event) = entry?;
         out.entry(Table::Events, &id.value().to_le_bytes(), event.value())?;
         count += 1;
+    }
+    super::side::each(&reading, |table, key, value| {
+        count += 1;
+        Ok(out.entry(Table::Side, format!("{table}\0{key}").as_bytes(), value)?)
+    })?;
+    for name in FILES {
+        match fs::read(folder.join(name)) {
+            Ok(text) => {
+                out.entry(Table::File, name.as_bytes(), &text)?;
+                count += 1;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            Err(error) => return Err(error.into()),
+        }
     }
     out.write_all(&[0])?;
     out.write_all(&count.to_le_bytes())?;
@@ -83,6 +106,7 @@ pub fn restore(folder: &Path, backup: &Path, force: bool) -> Result<Restored, St
     let epoch = checked.epoch.max(old_epoch).saturating_add(1);
     let new = folder.join("hub.redb.restoring");
     let made = fill(&new, backup, checked.fleet, epoch).and_then(|()| {
+        put_files(folder, backup)?;
         fs::rename(&new, &path)?;
         fs::File::open(folder)?.sync_all()?;
         Ok(())
@@ -95,13 +119,13 @@ pub fn restore(folder: &Path, backup: &Path, force: bool) -> Result<Restored, St
 }
 
 fn fill(new: &Path, backup: &Path, fleet: u128, epoch: u32) -> Result<(), redb::Error> {
-    use std::os::unix::fs::OpenOptionsExt;
     fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(new)?;
     let database = file::create(new, CACHE)?;
     let writing = database.begin_write()?;
     {
         let mut state = writing.open_table(STATE)?;
         let mut events = writing.open_table(EVENTS)?;
+        let mut side = writing.open_table(SIDE)?;
         let mut hub = writing.open_table(HUB)?;
         hub.insert(EPOCH, epoch.to_le_bytes().as_slice())?;
         hub.insert(FLEET, fleet.to_le_bytes().as_slice())?;
@@ -113,12 +137,39 @@ fn fill(new: &Path, backup: &Path, fleet: u128, epoch: u32) -> Result<(), redb::
                         key.try_into().map(u64::from_le_bytes).map_err(|_| damaged("an event without a number"))?;
                     events.insert(id, value).map(drop)
                 }
+                Table::Side => {
+                    let text = std::str::from_utf8(key).map_err(|_| damaged("a record without a name"))?;
+                    let name = text.split_once('\0').ok_or_else(|| damaged("a record without a table"))?;
+                    side.insert(name, value).map(drop)
+                }
+                Table::File => Ok(()),
             };
             stored.map_err(io::Error::other)
         })?;
     }
     writing.commit()?;
     Ok(())
+}
+
+/// Puts back the files beside the store, each whole or not at all, for nobody else to read.
+fn put_files(folder: &Path, backup: &Path) -> io::Result<()> {
+    read(backup, &mut |table, key, value| {
+        if table != Table::File {
+            return Ok(());
+        }
+        let name = FILES.into_iter().find(|name| name.as_bytes() == key);
+        let to = folder.join(name.ok_or_else(|| damaged("a file that this release does not know"))?);
+        if let Some(parent) = to.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        let new = to.with_extension("restoring");
+        let _ = fs::remove_file(&new);
+        let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
+        file.write_all(value)?;
+        file.sync_all()?;
+        fs::rename(&new, &to)
+    })
+    .map(drop)
 }
 
 struct Checked {
@@ -146,6 +197,8 @@ fn read(backup: &Path, take: &mut Take<'_>) -> io::Result<Checked> {
             [0] => break,
             [1] => Table::State,
             [2] => Table::Events,
+            [3] => Table::Side,
+            [4] => Table::File,
             _ => return Err(damaged("an entry of a table that this release does not know")),
         };
         let key = input.bytes()?;

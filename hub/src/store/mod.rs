@@ -5,6 +5,7 @@
 
 mod dump;
 mod file;
+mod side;
 mod writer;
 
 use std::fs;
@@ -20,6 +21,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 use thiserror::Error;
 
 pub use dump::{Restored, restore};
+pub use side::{Side, SideError, SideRecord, SideTables};
 pub use writer::{Writer, Written};
 
 use crate::handle::MAX_EVENTS;
@@ -56,7 +58,8 @@ struct Snapshot {
 
 impl Snapshot {
     fn write(&self, to: &mut dyn Write) -> Result<(), StoreError> {
-        dump::dump(&self.database, to).map_err(failed("back up", &self.path))
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        dump::dump(&self.database, folder, to).map_err(failed("back up", &self.path))
     }
 }
 
@@ -71,6 +74,8 @@ pub struct Loaded {
     pub fleet: FleetId,
     /// Counts takeovers and restores; at least 1.
     pub epoch: Epoch,
+    /// What is no part of the fleet.
+    pub side: SideTables,
 }
 
 /// Why the store cannot be used.
@@ -172,6 +177,7 @@ impl Store {
             events: raw.events.iter().filter_map(|event| serde_json::from_slice(event).ok()).collect(),
             fleet: FleetId(raw.fleet.ok_or_else(|| unreadable("fleet"))?),
             epoch: Epoch(raw.epoch.ok_or_else(|| unreadable("epoch"))?),
+            side: raw.side,
         })
     }
 
@@ -182,6 +188,19 @@ impl Store {
     pub fn save(&mut self, records: &[Record], events: &[impl AsRef<Event>]) -> Result<(), StoreError> {
         let path = self.path.clone();
         let done = write(self.database()?, records, events);
+        if done.is_err() {
+            self.database = None;
+        }
+        done.map_err(failed("write to", &path))
+    }
+
+    /// Makes side records durable, all or none.
+    ///
+    /// # Errors
+    /// If they cannot be written. Nothing has changed then.
+    pub fn save_side(&mut self, records: &[SideRecord]) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let done = side::write(self.database()?, records);
         if done.is_err() {
             self.database = None;
         }
@@ -262,12 +281,13 @@ struct Raw {
     state: Vec<(Vec<u8>, Vec<u8>)>,
     events: Vec<Vec<u8>>,
     epoch: Option<u32>,
+    side: SideTables,
     fleet: Option<u128>,
 }
 
 fn read_all(database: &Database) -> Result<Raw, redb::Error> {
     let reading = database.begin_read()?;
-    let mut raw = Raw { state: vec![], events: vec![], epoch: None, fleet: None };
+    let mut raw = Raw { state: vec![], events: vec![], epoch: None, fleet: None, side: side::read(database)? };
     for entry in reading.open_table(STATE)?.iter()? {
         let (key, value) = entry?;
         raw.state.push((key.value().to_vec(), value.value().to_vec()));

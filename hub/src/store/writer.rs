@@ -7,9 +7,10 @@ use std::thread;
 use bytes::Bytes;
 use outrigger_api::Event;
 use outrigger_planner::Record;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Store;
+use super::side::{Side, SideRecord};
 use crate::core::BatchId;
 
 /// Orders that may wait: one batch is under way at a time, the rest are backups and events.
@@ -31,7 +32,8 @@ pub struct Written {
     pub result: Result<(), String>,
 }
 
-enum Order {
+pub(super) enum Order {
+    Side { records: Vec<SideRecord>, reply: oneshot::Sender<Result<(), String>> },
     Save { batch: Option<BatchId>, records: Vec<Record>, events: Vec<Arc<Event>> },
     Backup(mpsc::Sender<io::Result<Bytes>>),
 }
@@ -54,6 +56,12 @@ impl Writer {
         let _ = self.orders.send(Order::Save { batch, records, events }).await;
     }
 
+    /// Saves side records, beside the batches.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        Side { orders: self.orders.downgrade() }
+    }
+
     /// Has everything read into `chunks`.
     pub async fn backup(&self, chunks: mpsc::Sender<io::Result<Bytes>>) {
         let _ = self.orders.send(Order::Backup(chunks)).await;
@@ -74,6 +82,10 @@ fn work(mut store: Store, mut queue: mpsc::Receiver<Order>, done: &mpsc::Sender<
                 let result = store.save(&records, &events).map_err(|error| one_line(&error));
                 // Nobody listens any more only when the hub stops.
                 let _ = done.blocking_send(Written { batch, result });
+            }
+            Order::Side { records, reply } => {
+                // Who asked may have gone away; it is saved all the same.
+                let _ = reply.send(store.save_side(&records).map_err(|error| one_line(&error)));
             }
             Order::Backup(chunks) => back_up(&mut store, chunks),
         }

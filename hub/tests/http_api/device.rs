@@ -52,12 +52,17 @@ impl Device {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let inside = Inside { name: name.clone(), client: client.clone(), seen: Arc::clone(&seen) };
         let task = tokio::spawn(async move {
+            // Not in the loop: a poll that is cancelled while it connects begins again, and the connection that it leaves
+            // behind takes its place as a second one of the same number.
+            match events.poll().await {
+                Ok(Event::Incoming(Incoming::ConnAck(_))) => inside.greet(),
+                Ok(_) | Err(_) => return,
+            }
             let mut heartbeat = tokio::time::interval(HEARTBEAT);
             let mut sequence = 0;
             loop {
                 tokio::select! {
                     event = events.poll() => match event {
-                        Ok(Event::Incoming(Incoming::ConnAck(_))) => inside.greet(),
                         Ok(Event::Incoming(Incoming::Publish(publish))) => {
                             let topic: Topic = std::str::from_utf8(&publish.topic).unwrap().parse().unwrap();
                             if !publish.payload.is_empty() {
@@ -163,7 +168,7 @@ impl Inside {
             DownMessage::Ask(Ask::Hello) => self.introduce(),
             DownMessage::Ask(Ask::Logs(request, asked)) => self.answer(request, asked.follow),
             DownMessage::Ask(Ask::Cancel(request)) => self.seen.lock().unwrap().cancelled.push(request),
-            DownMessage::Ask(Ask::Taken(..)) | DownMessage::Lease(_) => (),
+            DownMessage::Ask(Ask::Taken(..) | Ask::Renew) | DownMessage::Lease(_) | DownMessage::Certificate(_) => (),
         }
     }
 

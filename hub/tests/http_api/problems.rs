@@ -93,7 +93,6 @@ async fn web_pages_of_others_are_kept_out() {
     let stacks = hub.url("/v1/stacks");
     let (status, problem) = answer(hub.client().get(&stacks).header("host", "evil.example:7640")).await;
     assert_eq!((status, &problem["kind"]), (421, &json!("wrong_host")));
-    assert_eq!(answer(hub.client().get(&stacks).header("host", "hub.test")).await.0, 200, "a configured name");
     let restart = hub.client().post(hub.url("/v1/services/shop/web/restart")).header("origin", "https://evil.example");
     assert_eq!(answer(restart).await.1["kind"], "wrong_origin");
     let response = hub.client().get(&stacks).header("origin", "https://evil.example").send().await.unwrap();

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use outrigger_hub::config::{Broker, Config};
+use outrigger_hub::config::{Broker, Config, Security};
 use outrigger_hub::run::{Running, start};
 use outrigger_planner::Policy;
 use serde_json::{Value, json};
@@ -28,7 +28,8 @@ impl Hub {
             http_listen: "127.0.0.1:0".parse().unwrap(),
             broker: Broker::Embedded("127.0.0.1:0".parse().unwrap()),
             policy: Policy { start_grace: Duration::ZERO, ..Policy::default() },
-            http_names: vec!["hub.test".into()],
+            names: vec!["hub.test".into()],
+            security: Security::InsecureLocal,
             insecure_registries: vec![],
         };
         let running = start(config).await.unwrap();

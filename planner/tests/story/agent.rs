@@ -61,6 +61,8 @@ pub enum Fault {
     Memory,
     /// Its healthcheck fails.
     Unhealthy,
+    /// The owner of the device does not allow it.
+    Owner(String),
 }
 
 /// A container, or one to be.
@@ -351,6 +353,7 @@ fn next_phase(
     match &container.phase {
         Phase::Running | Phase::Unhealthy | Phase::Starting if !leased => Some(Phase::LeaseOver),
         Phase::Waiting => match fault {
+            Some(Fault::Owner(reason)) => Some(Phase::Failed { reason: reason.clone() }),
             Some(Fault::Pull(reason)) => Some(Phase::BackOff { retry_ms: 1000, reason: reason.clone() }),
             _ => Some(Phase::Pulling { done: 0, total: 10 }),
         },
@@ -376,7 +379,9 @@ fn next_phase(
                 Some(Phase::BackOff { retry_ms: 500, reason: "killed for memory".into() })
             }
             Some(Fault::Unhealthy) => Some(Phase::Unhealthy),
-            Some(Fault::Pull(_) | Fault::Hang) | None => (container.phase == Phase::Starting).then_some(Phase::Running),
+            Some(Fault::Pull(_) | Fault::Hang | Fault::Owner(_)) | None => {
+                (container.phase == Phase::Starting).then_some(Phase::Running)
+            }
         },
         Phase::BackOff { .. } if passed < Duration::from_millis(500) => None,
         Phase::BackOff { .. } if container.restarts == 0 => match fault {

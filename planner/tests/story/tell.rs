@@ -267,6 +267,7 @@ impl Teller {
             "hang" => Fault::Hang,
             "memory" => Fault::Memory,
             "unhealthy" => Fault::Unhealthy,
+            "owner" => Fault::Owner(text.into()),
             kind => panic!("`{kind}` is no fault"),
         };
         for (name, agent) in &mut self.world.agents {

@@ -1,4 +1,5 @@
-//! A fleet on the lab: the hub on this machine, an agent on each device, all of them the real programs.
+//! A fleet on the lab: the hub on this machine, an agent on each device, all of them the real programs, as they are set up
+//! by a user: the hub makes its authority, each device joins by an invite, and everything is spoken by TLS.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use outrigger_api::{Device as DeviceView, DeviceList, DeviceState, Replica, ReplicaList, ReplicaState};
+use outrigger_api::{
+    Device as DeviceView, DeviceList, DeviceState, InviteCreated, Replica, ReplicaList, ReplicaState, TokenCreated,
+};
 
 use super::lab::{Device, Lab};
 use super::process::Process;
@@ -25,6 +28,8 @@ pub struct Fleet {
     pub lab: Lab,
     host: String,
     work: tempfile::TempDir,
+    /// Of an administrator; for the command line.
+    token: String,
 }
 
 impl Fleet {
@@ -39,9 +44,11 @@ impl Fleet {
         let host = lab.host_address()?;
         let hub_flags = hub_flags.iter().map(ToString::to_string).collect();
         let work = tempfile::tempdir()?;
-        let mut fleet = Self { hub: None, hub_flags, lab, host, work };
+        let mut fleet = Self { hub: None, hub_flags, lab, host, work, token: String::new() };
         fleet.start_hub()?;
+        fleet.token = fleet.make_token()?;
         for device in fleet.lab.devices() {
+            fleet.join(device)?;
             fleet.start_agent_at_boot(device)?;
             fleet.start_agent(device)?;
         }
@@ -58,19 +65,44 @@ impl Fleet {
     /// Where the broker listens, `host:port`.
     #[must_use]
     pub fn mqtt(&self) -> String {
-        format!("{}:1883", self.host)
+        format!("{}:8883", self.host)
+    }
+
+    fn hub_state(&self) -> PathBuf {
+        self.work.path().join("hub")
+    }
+
+    /// Asks the hub through the socket in its state folder.
+    pub fn ask(&self, request: &str, json: &str) -> Result<String> {
+        Ok(http::ask_hub(&self.hub_state().join("hub.sock"), request, json)?.body)
+    }
+
+    fn make_token(&self) -> Result<String> {
+        let made: TokenCreated =
+            serde_json::from_str(&self.ask("POST /v1/tokens", r#"{"name":"lab","role":"admin"}"#)?)?;
+        Ok(made.secret.0)
+    }
+
+    /// Lets a device in, with the line that a user would paste there.
+    fn join(&self, device: Device<'_>) -> Result<()> {
+        let invited = self.ask("POST /v1/invites", &format!(r#"{{"name":"{}"}}"#, device.name()))?;
+        let invited: InviteCreated = serde_json::from_str(&invited)?;
+        let url = format!("https://{}", self.http());
+        let words = self.agent_words(device)?;
+        let words: Vec<_> =
+            words.iter().map(String::as_str).chain(["join", &url, "--token", &invited.token.0]).collect();
+        device.run(&words).map(drop)
     }
 
     /// Starts the hub with the state that it left, and waits until it answers.
     pub fn start_hub(&mut self) -> Result<()> {
-        let (state, log) = (self.work.path().join("hub"), self.work.path().join("hub.log"));
+        let (state, log) = (self.hub_state(), self.work.path().join("hub.log"));
         let (http, mqtt) = (self.http(), self.mqtt());
         let state = state.to_string_lossy().into_owned();
-        let mut words =
-            vec!["--state-dir", &state, "--http-listen", &http, "--mqtt-listen", &mqtt, "--insecure-listen"];
+        let mut words = vec!["--state-dir", &state, "--http-listen", &http, "--mqtt-listen", &mqtt];
         words.extend(self.hub_flags.iter().map(String::as_str));
         self.hub = Some(Process::start(&place::program("outrigger-hub")?, words, &log)?);
-        eventually("the hub is ready", PATIENCE, || http::fetch(&http, "/readyz"))
+        eventually("the hub is ready", PATIENCE, || self.ask("GET /readyz", ""))
             .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
         Ok(())
     }
@@ -104,8 +136,6 @@ impl Fleet {
             program.to_string_lossy().as_ref(),
             "--name",
             &device.name(),
-            "--hub",
-            &self.mqtt(),
             "--state-dir",
             state.to_string_lossy().as_ref(),
             "--engine-socket",
@@ -148,7 +178,8 @@ impl Fleet {
     /// Runs the command line against this hub.
     pub fn outrigger(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(place::program("outrigger")?);
-        command.args(words).env("OUTRIGGER_HUB", format!("http://{}", self.http())).env("NO_COLOR", "1");
+        let hub = format!("https://{}", self.http());
+        command.args(words).env("OUTRIGGER_HUB", hub).env("OUTRIGGER_TOKEN", &self.token).env("NO_COLOR", "1");
         command::output(&mut command)
     }
 
@@ -161,7 +192,7 @@ impl Fleet {
 
     /// All devices as the hub sees them.
     pub fn devices(&self) -> Result<Vec<DeviceView>> {
-        let list: DeviceList = serde_json::from_str(&http::fetch(&self.http(), "/v1/devices")?)?;
+        let list: DeviceList = serde_json::from_str(&self.ask("GET /v1/devices", "")?)?;
         Ok(list.devices)
     }
 
@@ -174,7 +205,7 @@ impl Fleet {
 
     /// All replicas as the hub sees them.
     pub fn replicas(&self) -> Result<Vec<Replica>> {
-        let list: ReplicaList = serde_json::from_str(&http::fetch(&self.http(), "/v1/replicas")?)?;
+        let list: ReplicaList = serde_json::from_str(&self.ask("GET /v1/replicas", "")?)?;
         Ok(list.replicas)
     }
 

@@ -121,8 +121,13 @@ impl World {
         if !one.is_on || one.life != life || one.agent.is_some() {
             return;
         }
-        let settings =
-            Settings { boot: one.boot_id(), machine: one.machine, device: one.name.clone(), heartbeat: one.heartbeat };
+        let settings = Settings {
+            boot: one.boot_id(),
+            machine: one.machine,
+            device: one.name.clone(),
+            heartbeat: one.heartbeat,
+            policy: std::sync::Arc::default(),
+        };
         let core = Core::new(settings, self.bug.facts(one.facts.clone()), one.file.read()).with_lease(one.lease);
         one.agent = Some(Agent { core, tick_at: Time::MAX });
         let runs = one.engine.containers().any(|container| container.state.is_running());
@@ -236,8 +241,8 @@ impl World {
             }
             Effect::Act(id, action) => self.act(device, id, action),
             Effect::Abort(id) => self.devices[device].engine.abort(id),
-            // Nobody asks for output here.
-            Effect::Logs(..) | Effect::Taken(..) | Effect::Cancel(_) => (),
+            // Nobody asks for output here, and nobody has a certificate.
+            Effect::Logs(..) | Effect::Taken(..) | Effect::Cancel(_) | Effect::Adopt(_) => (),
         }
     }
 

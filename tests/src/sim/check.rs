@@ -123,7 +123,7 @@ impl Checker {
                     self.heard_at[device] = Some(now);
                 }
             }
-            UpMessage::Answer(_) => (),
+            UpMessage::Answer(_) | UpMessage::Renew(_) => (),
         }
     }
 

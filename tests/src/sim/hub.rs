@@ -313,6 +313,8 @@ impl World {
                 self.line(|| format!("the hub tells {device} {}", show::down(&message)));
                 self.send_down(&device, &message);
             }
+            // Nobody copies a card here, so the hub must never think that somebody did.
+            Effect::Quarantine { device } => unreachable!("{device} was taken for two machines"),
             Effect::Clear { device } => {
                 let (Some(index), Some(conn)) = (self.index_of(&device), self.hub.conn) else { return };
                 self.line(|| format!("the hub clears what is kept for {device}"));

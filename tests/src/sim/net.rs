@@ -96,6 +96,8 @@ pub fn key(channel: Channel) -> u8 {
         Channel::Routes => 6,
         Channel::Lease => 7,
         Channel::Ask => 8,
+        Channel::Renew => 9,
+        Channel::Certificate => 10,
     }
 }
 

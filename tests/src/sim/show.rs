@@ -16,6 +16,7 @@ pub fn up(message: &UpMessage) -> String {
         UpMessage::Status(status) => status_line(status),
         UpMessage::Bye(bye) => format!("bye of session {}: {:?}", bye.session, bye.reason),
         UpMessage::Answer(_) => "answer".to_owned(),
+        UpMessage::Renew(renew) => format!("asks for a certificate in session {}", renew.session),
     }
 }
 
@@ -33,6 +34,7 @@ pub fn down(message: &DownMessage) -> String {
         DownMessage::Want(want) => format!("want {}", assignment(want)),
         DownMessage::Lease(lease) => format!("lease for report {} of session {}", lease.sequence, lease.session),
         DownMessage::Ask(ask) => format!("ask {ask:?}"),
+        DownMessage::Certificate(_) => "certificate".to_owned(),
     }
 }
 

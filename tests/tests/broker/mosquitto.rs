@@ -70,9 +70,14 @@ impl Hub {
     fn start(port: u16) -> Self {
         let (inbox, happenings) = Inbox::new(Answers::default());
         let (outgoing, to_broker) = mpsc::channel(64);
-        let account =
-            Account { host: "127.0.0.1".to_owned(), port, client_id: "outrigger-hub".to_owned(), login: None };
-        Self { happenings, outgoing, _client: start_external(account, inbox, to_broker) }
+        let account = Account {
+            host: "127.0.0.1".to_owned(),
+            port,
+            client_id: "outrigger-hub".to_owned(),
+            login: None,
+            tls: None,
+        };
+        Self { happenings, outgoing, _client: start_external(account, None, inbox, to_broker) }
     }
 
     async fn next(&mut self) -> Result<Happening> {
@@ -245,7 +250,9 @@ async fn what_the_broker_keeps_for_devices_is_told_so_that_ghosts_can_be_cleared
         match second.next().await? {
             Happening::Kept { device } => break device,
             Happening::Up | Happening::Down { .. } => (),
-            other @ (Happening::Heard { .. } | Happening::NameTaken { .. }) => bail!("{other:?}"),
+            other @ (Happening::Heard { .. } | Happening::NameTaken { .. } | Happening::Flooding { .. }) => {
+                bail!("{other:?}")
+            }
         }
     };
     second.outgoing.send(Outgoing::Clear { device: kept }).await?;

@@ -1,6 +1,7 @@
 //! A model of a device for tests: the core with an engine, a disk and a hub that behave as told, in virtual time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
@@ -15,6 +16,7 @@ pub use engine::ModelEngine;
 
 use super::{Action, ActionId, Core, Effect, Held, Input, Outcome, Settings, Success};
 use crate::engine::{ContainerId, ContainerState, EngineError, EngineEvent, NewContainer};
+use crate::policy::Policy;
 
 /// One copy of an assignment.
 pub type Copy = ((PlacementId, ReplicaName), ContainerSpec, LossPolicy);
@@ -84,6 +86,8 @@ pub struct Device {
     pub core: Core,
     pub engine: ModelEngine,
     pub disk: ModelDisk,
+    /// What its owner allows, from the agent's next start.
+    pub policy: Policy,
     pub now: Moment,
     pub session: u64,
     pub is_connected: bool,
@@ -103,9 +107,14 @@ pub struct Device {
     under_way: BTreeMap<ActionId, Action>,
 }
 
-fn core(held: Held) -> Core {
-    let settings =
-        Settings { boot: BootId(1), machine: 1, device: "pi".parse().unwrap(), heartbeat: Duration::from_secs(1) };
+fn core(held: Held, policy: Policy) -> Core {
+    let settings = Settings {
+        boot: BootId(1),
+        machine: 1,
+        device: "pi".parse().unwrap(),
+        heartbeat: Duration::from_secs(1),
+        policy: Arc::new(policy),
+    };
     let facts = Facts {
         agent: "0".into(),
         arch: Arch::Arm64,
@@ -142,7 +151,8 @@ impl Device {
             ..ModelDisk::default()
         };
         Self {
-            core: core(held),
+            core: core(held, Policy::default()),
+            policy: Policy::default(),
             engine,
             disk,
             now: Moment(1_000_000),
@@ -196,7 +206,7 @@ impl Device {
     pub fn restart_agent_with(&mut self, renewed_at: Option<Moment>) {
         let was_connected = self.is_connected;
         let held = self.disk.held.clone().map_or(Held::Nothing, Held::Assignment);
-        self.core = core(held).with_lease(renewed_at);
+        self.core = core(held, self.policy.clone()).with_lease(renewed_at);
         self.due.retain(|(_, due)| matches!(due, Due::End(..)));
         self.under_way.clear();
         self.disk.waiting = None;
@@ -315,7 +325,7 @@ impl Device {
                 let time = self.answer_time;
                 self.later(time, Due::Answer(lease));
             }
-            Effect::Publish(_) | Effect::Logs(..) | Effect::Taken(..) | Effect::Cancel(_) => (),
+            Effect::Publish(_) | Effect::Logs(..) | Effect::Taken(..) | Effect::Cancel(_) | Effect::Adopt(_) => (),
             Effect::Save(assignment) if self.disk.is_slow => self.disk.waiting = Some(*assignment),
             Effect::Save(assignment) => self.save(*assignment),
             Effect::Abort(id) => {

@@ -11,6 +11,7 @@ use outrigger_protocol::{ContainerSpec, GpuRequest, Healthcheck, HealthcheckTest
 use super::super::{NewContainer, label, port_protocol_text};
 use super::{DockerConfig, Flavour};
 
+mod guard;
 mod mounts;
 
 /// The container's name: readable, and unique by the placement.
@@ -44,14 +45,15 @@ pub(super) fn body(new: &NewContainer, config: &DockerConfig) -> ContainerCreate
 
 fn host_config(spec: &ContainerSpec, flavour: Flavour) -> HostConfig {
     let (binds, mounts) = mounts::split(&spec.mounts);
+    let caps = guard::capabilities(spec);
     HostConfig {
         binds: some(binds),
         mounts: some(mounts),
         port_bindings: some_map(port_bindings(&spec.ports)),
         // The agent restarts: it knows back-off, leases and assignments, and is faster (Docker waits 0.1 s and doubles).
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
-        cap_add: some(spec.cap_add.clone()),
-        cap_drop: some(spec.cap_drop.clone()),
+        cap_add: some(caps.added),
+        cap_drop: some(caps.dropped),
         privileged: Some(spec.privileged),
         readonly_rootfs: Some(spec.read_only),
         init: spec.init,
@@ -64,9 +66,9 @@ fn host_config(spec: &ContainerSpec, flavour: Flavour) -> HostConfig {
         shm_size: spec.shm_size.map(|size| signed(size.0)),
         nano_cpus: spec.limits.cpu.map(|cpu| i64::from(cpu.0) * 1_000_000),
         memory: spec.limits.memory.map(|memory| signed(memory.0)),
-        pids_limit: spec.limits.pids.map(i64::from),
+        pids_limit: Some(guard::pids(spec)),
         network_mode: spec.network_mode.clone(),
-        security_opt: some(spec.security_opt.clone()),
+        security_opt: some(guard::security_options(spec)),
         dns: some(spec.dns.clone()),
         group_add: some(spec.group_add.clone()),
         ..HostConfig::default()

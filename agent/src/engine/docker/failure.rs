@@ -33,7 +33,10 @@ pub(super) fn for_image(error: EngineError, image: &str) -> EngineError {
 /// A failure of a pull keeps its words, whatever they are, unless the engine or its disk is at fault.
 pub(super) fn for_pull(error: EngineError, image: &str) -> EngineError {
     match error {
-        EngineError::Unreachable { .. } | EngineError::NoSpace { .. } | EngineError::TimedOut { .. } => error,
+        EngineError::Unreachable { .. }
+        | EngineError::NoSpace { .. }
+        | EngineError::TimedOut { .. }
+        | EngineError::NotAllowed { .. } => error,
         EngineError::Refused { reason }
         | EngineError::PortTaken { reason }
         | EngineError::PullFailed { reason, .. } => EngineError::PullFailed { image: image.to_owned(), reason },

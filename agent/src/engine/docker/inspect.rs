@@ -24,13 +24,16 @@ const AT_ONCE: usize = 8;
 const LIST_TRIES: u32 = 10;
 
 impl DockerEngine {
-    async fn ask<T: DeserializeOwned>(&self, path: &str, call: &'static str) -> Result<T, EngineError> {
+    pub(super) async fn ask<T: DeserializeOwned>(&self, path: &str, call: &'static str) -> Result<T, EngineError> {
         ask(&self.socket, path, call, ASK).await
     }
 
     pub(super) async fn describe_engine(&self) -> Result<Description, EngineError> {
         let (version, info): (Version, Info) =
             tokio::try_join!(self.ask("/version", "version"), self.ask("/info", "info"))?;
+        if let Some(root) = info.docker_root_dir.as_ref().filter(|root| !root.is_empty()) {
+            let _ = self.root.set(PathBuf::from(root));
+        }
         let is_podman = version.components.iter().flatten().any(|component| component.name.contains("Podman"));
         Ok(Description {
             kind: if is_podman { EngineKind::Podman } else { EngineKind::Docker },

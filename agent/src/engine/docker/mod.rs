@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -18,8 +18,11 @@ use outrigger_protocol::{DeviceName, LogChunk, LogsRequest, Platform};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
+use crate::policy::Policy;
+
 use super::{Container, ContainerId, Description, Engine, EngineError, EngineEvent, NewContainer, PullProgress};
 
+mod allow;
 mod ask;
 mod create;
 mod events;
@@ -51,6 +54,8 @@ pub struct DockerConfig {
     pub scope: String,
     /// The device's name. Where it is not the scope, several agents share the engine, and container names say whose.
     pub device: DeviceName,
+    /// What the owner of the device allows.
+    pub policy: Arc<Policy>,
 }
 
 /// Which engine speaks the API.
@@ -70,6 +75,8 @@ pub struct DockerEngine {
     socket: PathBuf,
     /// Made with the first call that finds the socket: the engine may start after us.
     client: OnceLock<Docker>,
+    /// Where it keeps images and volumes, once it has said so.
+    root: OnceLock<PathBuf>,
     /// Image id to digest; ids never change their meaning.
     digests: Mutex<HashMap<String, String>>,
 }
@@ -80,7 +87,7 @@ impl DockerEngine {
     pub fn new(config: DockerConfig) -> Self {
         let text = config.socket.to_string_lossy();
         let socket = PathBuf::from(text.strip_prefix("unix://").unwrap_or(&text));
-        Self { config, socket, client: OnceLock::new(), digests: Mutex::new(HashMap::new()) }
+        Self { config, socket, client: OnceLock::new(), root: OnceLock::new(), digests: Mutex::new(HashMap::new()) }
     }
 
     fn client(&self) -> Result<&Docker, EngineError> {
@@ -95,7 +102,7 @@ impl DockerEngine {
 
     /// Starts a container; one that did not start is removed again, so that nothing is left lying under our label.
     async fn start_new(&self, id: &str) -> Result<(), EngineError> {
-        let Err(error) = self.start_by(id).await else { return Ok(()) };
+        let Err(error) = self.start_allowed(id).await else { return Ok(()) };
         if let Err(left) = self.remove_by(id).await {
             info!(container = id, error = %left, "a container that did not start could not be removed");
         }
@@ -201,6 +208,7 @@ impl Engine for DockerEngine {
     }
 
     async fn create_and_start(&self, new: &NewContainer) -> Result<ContainerId, EngineError> {
+        self.allow_new(new).await?;
         let name = create::name(new, &self.config);
         let id = match self.create(new, &name).await {
             Err(EngineError::NameTaken { .. }) => self.take_over(new, &name).await?,
@@ -211,7 +219,7 @@ impl Engine for DockerEngine {
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
-        self.start_by(&id.0).await
+        self.start_allowed(&id.0).await
     }
 
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<(), EngineError> {

@@ -12,7 +12,7 @@ use super::*;
 
 fn config(scope: &str, flavour: Flavour) -> DockerConfig {
     let device = "pi-4".parse().unwrap();
-    DockerConfig { socket: "/run/docker.sock".into(), flavour, scope: scope.to_owned(), device }
+    DockerConfig { socket: "/run/docker.sock".into(), flavour, scope: scope.to_owned(), device, policy: Arc::default() }
 }
 
 fn new(spec: ContainerSpec) -> NewContainer {
@@ -68,6 +68,9 @@ fn the_plainest_container_has_labels_environment_capped_logs_and_no_restart_by_t
     assert_eq!(host["LogConfig"], serde_json::json!({"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}}));
     // What the user did not say is left to the image.
     assert!(body.get("Cmd").is_none() && body.get("Entrypoint").is_none() && body.get("Healthcheck").is_none());
+    assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]));
+    assert_eq!(host["CapAdd"], serde_json::json!(crate::policy::DEFAULT_CAPABILITIES));
+    assert_eq!((&host["SecurityOpt"], &host["PidsLimit"]), (&serde_json::json!(["no-new-privileges"]), &2048.into()));
     assert!(host.get("Binds").is_none() && host.get("Memory").is_none() && host.get("NetworkMode").is_none());
 }
 
@@ -241,4 +244,37 @@ fn gpus_are_asked_for_by_number_by_name_or_all() {
     assert_eq!(said(gpu(None, &[])), serde_json::json!({"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}));
     assert_eq!(said(gpu(Some(2), &[]))["Count"], 2);
     assert_eq!(said(gpu(None, &["0", "2"]))["DeviceIDs"], serde_json::json!(["0", "2"]));
+}
+
+fn host_of(spec: ContainerSpec) -> serde_json::Value {
+    json(spec)["HostConfig"].take()
+}
+
+#[test]
+fn capabilities_are_added_and_dropped_as_docker_reckons() {
+    let caps = |added: &[&str], dropped: &[&str]| {
+        let host =
+            host_of(ContainerSpec { cap_add: words(added), cap_drop: words(dropped), ..ContainerSpec::default() });
+        assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]));
+        host["CapAdd"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(caps(&["CAP_NET_RAW"], &[]), 11);
+    assert_eq!(caps(&["chown"], &["CHOWN", "cap_kill"]), 9);
+    assert_eq!((caps(&["SYS_CHROOT"], &["ALL"]), caps(&[], &["all"])), (1, 0));
+    let all =
+        host_of(ContainerSpec { cap_add: words(&["ALL"]), cap_drop: words(&["SYS_BOOT"]), ..ContainerSpec::default() });
+    assert_eq!((&all["CapAdd"], &all["CapDrop"]), (&serde_json::json!(["ALL"]), &serde_json::json!(["SYS_BOOT"])));
+}
+
+#[test]
+fn what_is_the_default_can_be_taken_back() {
+    let limits = CgroupLimits { pids: Some(0), ..CgroupLimits::default() };
+    let security_opt = words(&["no-new-privileges:false"]);
+    let host = host_of(ContainerSpec { limits, security_opt, ..ContainerSpec::default() });
+    assert_eq!(
+        (&host["SecurityOpt"], &host["PidsLimit"]),
+        (&serde_json::json!(["no-new-privileges:false"]), &(-1).into())
+    );
+    let host = host_of(ContainerSpec { privileged: true, ..ContainerSpec::default() });
+    assert!(host.get("SecurityOpt").is_none() && host.get("CapDrop").is_none());
 }

@@ -1,0 +1,13 @@
+//! Who may do what through the HTTPS API: every route as everybody, tokens, the first administrator, the audit log, and
+//! where secrets do not show up.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod audit;
+mod door;
+mod first_start;
+mod rights;
+mod secrets;
+mod streams;
+mod support;
+mod tokens;
