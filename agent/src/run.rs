@@ -76,8 +76,13 @@ pub async fn run<E: Engine>(
     let engine_is = tokio::time::timeout(FIRST_ANSWER, engine.describe()).await.ok().and_then(Result::ok);
     let disk =
         engine_is.as_ref().and_then(|engine| engine.root_dir.clone()).unwrap_or_else(|| config.state_dir.clone());
-    let own =
-        OwnFacts { engine: engine_is, labels: config.labels.clone(), generic: config.generic.clone(), address: None };
+    let own = OwnFacts {
+        engine: engine_is,
+        labels: config.labels.clone(),
+        generic: config.generic.clone(),
+        address: None,
+        mesh_port: None,
+    };
     let facts = probe::facts(&root, own.clone()).ok_or(RunError::Architecture)?;
     let settings = Settings {
         boot: probe::boot_id(&root).ok_or(RunError::Boot)?,

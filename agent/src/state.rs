@@ -253,7 +253,7 @@ mod tests {
             loss: LossPolicy::Available,
         };
         let stamp = Stamp { epoch: Epoch(1), generation: Generation(generation) };
-        Assignment { fleet: FleetId(1), stamp, specs: vec![spec], replicas: vec![one] }
+        Assignment { fleet: FleetId(1), stamp, specs: vec![spec], replicas: vec![one], networks: vec![] }
     }
 
     fn open(folder: &tempfile::TempDir) -> StateDir {

@@ -98,6 +98,7 @@ fn want(generation: u64, placements: &[u64]) -> DownMessage {
         stamp,
         specs: vec![spec],
         replicas: placements.iter().map(one).collect(),
+        networks: vec![],
     })
 }
 

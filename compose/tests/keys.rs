@@ -6,8 +6,8 @@ use std::time::Duration;
 use outrigger_compose::{Sources, load};
 use outrigger_protocol::{
     Bytes, ContainerSpec, DeviceMapping, GpuRequest, Healthcheck, HealthcheckTest, LossPolicy, MilliCpu, Mode, Mount,
-    MountKind, Order, PortProtocol, PublishedPort, RestartCondition, RestartPolicy, ServiceSpec, UpdateFailure,
-    VolumeMove,
+    MountKind, Order, PortProtocol, PublishMode, PublishedPort, RestartCondition, RestartPolicy, ServiceSpec,
+    UpdateFailure, VolumeMove,
 };
 
 /// The service of a file in which `keys` stand under it, with a few volumes and a second service around.
@@ -86,7 +86,13 @@ fn labels_are_a_list_or_a_mapping_or_a_file() {
 
 #[test]
 fn ports_are_short_or_long() {
-    let port = |host, container| PublishedPort { container, host, address: None, protocol: PortProtocol::Tcp };
+    let port = |host, container| PublishedPort {
+        container,
+        host,
+        address: None,
+        protocol: PortProtocol::Tcp,
+        mode: PublishMode::Host,
+    };
     assert_eq!(container("ports: [80, '8080:81']").ports, [port(None, 80), port(Some(8080), 81)]);
     let range = container("ports: ['8000-8002:80-82']").ports;
     assert_eq!(range, [port(Some(8000), 80), port(Some(8001), 81), port(Some(8002), 82)]);
@@ -96,6 +102,7 @@ fn ports_are_short_or_long() {
         host: Some(5353),
         address: Some("::1".parse().unwrap()),
         protocol: PortProtocol::Udp,
+        mode: PublishMode::Host,
     };
     assert_eq!(container(long).ports, [expected]);
     assert_eq!(container("ports: [{ target: 80, published: '8080' }]").ports, [port(Some(8080), 80)]);

@@ -55,8 +55,9 @@ fn stack(replicas: u32) -> Wish {
         update: Default::default(),
         depends_on: vec![],
         labels: vec![],
+        traffic: Default::default(),
     };
-    let stack = StackSpec { name: "shop".parse().unwrap(), services: vec![web] };
+    let stack = StackSpec { name: "shop".parse().unwrap(), services: vec![web], networks: vec![] };
     Wish::Apply { stack, applied_unix_ms: Some(1) }
 }
 
@@ -150,7 +151,8 @@ impl Device {
                 DownMessage::Ask(Ask::Hello)
                 | DownMessage::Want(_)
                 | DownMessage::Lease(_)
-                | DownMessage::Certificate(_) => (),
+                | DownMessage::Certificate(_)
+                | DownMessage::Routes(_) => (),
                 DownMessage::Ask(ask) => return ask,
             }
         }

@@ -11,7 +11,7 @@ use outrigger_planner::{Change, Fleet, Heard, Policy, Wish, reconcile};
 use outrigger_protocol::{
     BootId, Bytes, CgroupVersion, ConstraintKey, ContainerSpec, DeviceName, Engine, EngineKind, Epoch, Facts, FleetId,
     Hello, LossPolicy, MemoryLimits, MilliCpu, Mode, Moment, Reservation, ServiceSpec, SessionNumber, StackSpec,
-    UpdateConfig, VolumeMove,
+    Traffic, UpdateConfig, VolumeMove,
 };
 
 const NOW: Moment = Moment(1_000_000);
@@ -78,6 +78,7 @@ fn facts(number: usize, boards: Boards) -> Facts {
         devices: vec![],
         root_on_flash: false,
         address: None,
+        mesh_port: None,
     }
 }
 
@@ -120,8 +121,13 @@ fn stack(services: usize, replicas: usize, cpu: u32, memory: u64) -> StackSpec {
         update: UpdateConfig::default(),
         depends_on: vec![],
         labels: vec![],
+        traffic: Traffic::default(),
     };
-    StackSpec { name: "bench".parse().expect("it is a name"), services: (0..services).map(service).collect() }
+    StackSpec {
+        name: "bench".parse().expect("it is a name"),
+        services: (0..services).map(service).collect(),
+        networks: vec![],
+    }
 }
 
 fn apply(fleet: &mut Fleet, stack: StackSpec) {

@@ -3,8 +3,8 @@
 use outrigger_protocol::{
     Arch, BootId, Bytes, CgroupVersion, Constraint, ConstraintKey, ContainerSpec, DeviceName, Engine, EngineKind,
     EngineState, Epoch, Facts, FleetId, GenericResource, Hello, Load, LossPolicy, MemoryLimits, MilliCpu, Mode, Moment,
-    Permille, Platform, PortProtocol, PublishedPort, Report, Reservation, ServiceRef, ServiceSpec, SessionNumber,
-    StackSpec, Status, Throttling, UpdateConfig, VolumeMove,
+    Permille, Platform, PortProtocol, PublishMode, PublishedPort, Report, Reservation, ServiceRef, ServiceSpec,
+    SessionNumber, StackSpec, Status, Throttling, Traffic, UpdateConfig, VolumeMove,
 };
 use proptest::prelude::*;
 
@@ -110,6 +110,7 @@ fn facts(board: &Board) -> Facts {
         devices: vec![],
         root_on_flash: false,
         address: None,
+        mesh_port: None,
     }
 }
 
@@ -144,7 +145,13 @@ fn join(fleet: &mut Fleet, number: usize, board: &Board) {
 }
 
 fn spec(number: usize, wanted: &Wanted) -> ServiceSpec {
-    let port = |host: u16| PublishedPort { container: 1, host: Some(host), address: None, protocol: PortProtocol::Tcp };
+    let port = |host: u16| PublishedPort {
+        container: 1,
+        host: Some(host),
+        address: None,
+        protocol: PortProtocol::Tcp,
+        mode: PublishMode::Host,
+    };
     let zone = ConstraintKey::NodeLabel("zone".into());
     let constraint =
         |(zone_number, equal): (u8, bool)| Constraint { key: zone.clone(), equal, value: format!("z{zone_number}") };
@@ -172,6 +179,7 @@ fn spec(number: usize, wanted: &Wanted) -> ServiceSpec {
         update: UpdateConfig::default(),
         depends_on: vec![],
         labels: vec![],
+        traffic: Traffic::default(),
     }
 }
 
@@ -185,7 +193,7 @@ fn fleet_in_order<'a>(boards: impl Iterator<Item = (usize, &'a Board)>, services
         join(&mut fleet, number, board);
     }
     let services = services.iter().enumerate().map(|(number, wanted)| spec(number, wanted)).collect();
-    let stack = StackSpec { name: "m".parse().unwrap(), services };
+    let stack = StackSpec { name: "m".parse().unwrap(), services, networks: vec![] };
     fleet.wish(Wish::Apply { stack, applied_unix_ms: None }, NOW).unwrap();
     fleet.settle(NOW);
     fleet

@@ -39,7 +39,8 @@ impl Fleet {
             replicas.push(Assigned { placement: id, replica: replica(service, copy.number), spec, goal, loss });
         }
         replicas.sort_by(|a, b| a.replica.cmp(&b.replica).then(a.placement.cmp(&b.placement)));
-        Some(Assignment { fleet: self.id, stamp: self.stamp(device.generation), specs, replicas })
+        let networks = Vec::new();
+        Some(Assignment { fleet: self.id, stamp: self.stamp(device.generation), specs, replicas, networks })
     }
 
     fn on<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = (PlacementId, &'a Placement, &'a Service)> {

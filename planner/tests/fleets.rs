@@ -31,7 +31,7 @@ fn world(devices: &[&str]) -> World {
 
 fn deploy(world: &mut World, replicas: u32) {
     let web = service("web", &words(&format!("x{replicas} image web:1")));
-    let stack = StackSpec { name: "shop".parse().unwrap(), services: vec![web] };
+    let stack = StackSpec { name: "shop".parse().unwrap(), services: vec![web], networks: vec![] };
     world.wish(Wish::Apply { stack, applied_unix_ms: None }).unwrap();
 }
 

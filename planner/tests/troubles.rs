@@ -94,7 +94,7 @@ fn stack(chosen: &[usize]) -> StackSpec {
         let name = NAME_OF[choice];
         services.insert(name, service(NAMES[name], &words(SERVICES[choice])));
     }
-    StackSpec { name: "shop".parse().unwrap(), services: services.into_values().collect() }
+    StackSpec { name: "shop".parse().unwrap(), services: services.into_values().collect(), networks: vec![] }
 }
 
 struct Campaign {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerSpec, Epoch, FleetId, LossPolicy, PlacementId, ReplicaName, SessionNumber, Stamp};
+use crate::{ContainerSpec, Epoch, FleetId, LossPolicy, NetworkSpec, PlacementId, ReplicaName, SessionNumber, Stamp};
 
 /// Everything that one device must run: the whole, never a change. What is not in it is stopped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct Assignment {
     pub specs: Vec<ContainerSpec>,
     /// The copies, in the order of their names.
     pub replicas: Vec<Assigned>,
+    /// The networks that its containers join, by name.
+    pub networks: Vec<NetworkSpec>,
 }
 
 /// One copy that a device must run.

@@ -60,6 +60,8 @@ pub struct Facts {
     pub root_on_flash: bool,
     /// Address by which others reach published ports; the one that its connection to the hub comes from.
     pub address: Option<std::net::IpAddr>,
+    /// Port on which its proxy listens for other devices; none: it takes no part in the service network.
+    pub mesh_port: Option<u16>,
 }
 
 /// A container engine.

@@ -13,6 +13,7 @@ mod certificate;
 mod device;
 mod limits;
 mod name;
+mod network;
 mod payload;
 mod platform;
 mod report;
@@ -29,10 +30,14 @@ pub use assignment::{Assigned, Assignment, Goal, Lease};
 pub use certificate::{Certificate, Renew};
 pub use device::{AttachedDevice, CgroupVersion, DeviceKind, Engine, EngineKind, Facts, Hello, MemoryLimits};
 pub use limits::{
-    MAX_ANSWER, MAX_ASK, MAX_ASSIGNED, MAX_CERTIFICATE, MAX_DETAIL, MAX_HELLO, MAX_LEASE, MAX_RENEW,
+    MAX_ANSWER, MAX_ASK, MAX_ASSIGNED, MAX_CERTIFICATE, MAX_DETAIL, MAX_HELLO, MAX_LEASE, MAX_MESH, MAX_RENEW,
     MAX_REPLICAS_PER_DEVICE, MAX_REPORT, MAX_STATUS, MAX_WANT,
 };
-pub use name::{DeviceName, NameError, ReplicaName, ServiceName, ServiceRef, StackName};
+pub use name::{DeviceName, NameError, NetworkName, ReplicaName, ServiceName, ServiceRef, StackName};
+pub use network::{
+    Affinity, Attachment, Endpoint, EndpointState, IngressPort, MeshStatus, NetworkSpec, Peer, PublishMode, Retry,
+    Routes, ServiceRoutes, TakenPort, Traffic,
+};
 pub use payload::{DownMessage, PayloadError, UpMessage, decode_down, decode_up, encode_down, encode_up, spec_bytes};
 pub use platform::{Arch, Platform, PlatformError};
 pub use report::{Load, Report, Throttling, Usage};

@@ -25,3 +25,5 @@ pub const MAX_ASSIGNED: usize = 256;
 pub const MAX_REPLICAS_PER_DEVICE: usize = 2_000;
 /// Bytes of a text that a device tells about a replica (a pull error, an exit message). Longer ones are cut.
 pub const MAX_DETAIL: usize = 512;
+/// Bytes of a `mesh` payload: some hundred names of devices and copies.
+pub const MAX_MESH: usize = 64 * 1024;

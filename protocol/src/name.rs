@@ -121,6 +121,22 @@ name_type!(
     ServiceName, "service", SERVICE_RULE, is_service
 );
 
+const NETWORK_RULE: &str = "1 to 127 of a-z, A-Z, 0-9, -, _ and ., with a letter or digit first";
+
+/// The engine's own rule for names of networks.
+fn is_network(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=127).contains(&bytes.len())
+        && bytes.iter().all(|&c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+}
+
+name_type!(
+    /// A network in the fleet: `shop_default` for a network of the stack `shop`, or what the file calls it. Networks of
+    /// one name are one network, also across stacks.
+    NetworkName, "network", NETWORK_RULE, is_network
+);
+
 /// A service of a stack, written `shop/web`.
 ///
 /// ```

@@ -5,7 +5,8 @@ use thiserror::Error;
 
 use crate::{
     Answer, Ask, Assignment, Bye, Certificate, Channel, ContainerSpec, Hello, Lease, MAX_ANSWER, MAX_ASK,
-    MAX_CERTIFICATE, MAX_HELLO, MAX_LEASE, MAX_RENEW, MAX_REPORT, MAX_STATUS, MAX_WANT, Renew, Report, Status,
+    MAX_CERTIFICATE, MAX_HELLO, MAX_LEASE, MAX_MESH, MAX_RENEW, MAX_REPORT, MAX_STATUS, MAX_WANT, MeshStatus, Renew,
+    Report, Routes, Status,
 };
 
 /// First byte of every payload. A second wire format gets a second number; both are read for two releases.
@@ -26,6 +27,8 @@ pub enum UpMessage {
     Answer(Answer),
     /// On [`Channel::Renew`].
     Renew(Renew),
+    /// On [`Channel::Mesh`].
+    Mesh(MeshStatus),
 }
 
 /// What a device receives.
@@ -39,6 +42,8 @@ pub enum DownMessage {
     Ask(Ask),
     /// On [`Channel::Certificate`].
     Certificate(Certificate),
+    /// On [`Channel::Routes`].
+    Routes(Routes),
 }
 
 /// A payload that cannot be read, or a message that is too large to send.
@@ -84,6 +89,7 @@ impl Channel {
             Self::Want | Self::Routes => MAX_WANT,
             Self::Ask => MAX_ASK,
             Self::Renew => MAX_RENEW,
+            Self::Mesh => MAX_MESH,
             Self::Certificate => MAX_CERTIFICATE,
         }
     }
@@ -100,6 +106,7 @@ impl UpMessage {
             Self::Bye(_) => Channel::Bye,
             Self::Answer(_) => Channel::Answer,
             Self::Renew(_) => Channel::Renew,
+            Self::Mesh(_) => Channel::Mesh,
         }
     }
 }
@@ -113,6 +120,7 @@ impl DownMessage {
             Self::Lease(_) => Channel::Lease,
             Self::Ask(_) => Channel::Ask,
             Self::Certificate(_) => Channel::Certificate,
+            Self::Routes(_) => Channel::Routes,
         }
     }
 }

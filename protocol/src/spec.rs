@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, MilliCpu, Platform};
+use crate::{Attachment, Bytes, MilliCpu, Platform, PublishMode};
 
 /// How to make one container. Everything is resolved: no variables, no defaults of Compose are left to apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,6 +75,8 @@ pub struct ContainerSpec {
     pub group_add: Vec<String>,
     /// A terminal is allocated.
     pub tty: bool,
+    /// Networks of the fleet that it joins; none: it has the network that [`Self::network_mode`] names, alone.
+    pub networks: Vec<Attachment>,
 }
 
 /// What the kernel holds the container to.
@@ -99,6 +101,8 @@ pub struct PublishedPort {
     pub address: Option<std::net::IpAddr>,
     /// TCP or UDP.
     pub protocol: PortProtocol,
+    /// Who opens it.
+    pub mode: PublishMode,
 }
 
 /// Transport of a published port.

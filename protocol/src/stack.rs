@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, ContainerSpec, MilliCpu, Platform, ServiceName, StackName};
+use crate::{Bytes, ContainerSpec, MilliCpu, NetworkSpec, Platform, ServiceName, StackName, Traffic};
 
 /// What the user wants of one stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub struct StackSpec {
     pub name: StackName,
     /// Its services, by name.
     pub services: Vec<ServiceSpec>,
+    /// The networks that it defines, by name. Those of other stacks that its services join are not among them.
+    pub networks: Vec<NetworkSpec>,
 }
 
 /// What the user wants of one service.
@@ -46,6 +48,8 @@ pub struct ServiceSpec {
     pub depends_on: Vec<ServiceName>,
     /// Labels of the service itself (`deploy.labels`).
     pub labels: Vec<(String, String)>,
+    /// How requests are spread over its copies.
+    pub traffic: Traffic,
 }
 
 /// How many copies.

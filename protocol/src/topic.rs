@@ -51,6 +51,8 @@ pub enum Channel {
     Renew,
     /// Down, QoS 1: a new certificate. Not retained: it is worth nothing to whoever comes later.
     Certificate,
+    /// Up, QoS 1: how the service network does.
+    Mesh,
 }
 
 /// A topic that is none of ours.
@@ -63,7 +65,8 @@ pub struct TopicError {
 
 impl Channel {
     /// All that a device may publish.
-    pub const UP: [Self; 6] = [Self::Hello, Self::Report, Self::Status, Self::Bye, Self::Answer, Self::Renew];
+    pub const UP: [Self; 7] =
+        [Self::Hello, Self::Report, Self::Status, Self::Bye, Self::Answer, Self::Renew, Self::Mesh];
     /// All that a device subscribes to.
     pub const DOWN: [Self; 5] = [Self::Want, Self::Routes, Self::Lease, Self::Ask, Self::Certificate];
 
@@ -80,6 +83,7 @@ impl Channel {
             Self::Ask => "ask",
             Self::Renew => "renew",
             Self::Certificate => "certificate",
+            Self::Mesh => "mesh",
         }
     }
 

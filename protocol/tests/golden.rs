@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Answer, AnswerBody, Arch, Ask, Assigned, Assignment, AttachedDevice, BootId, Bye, ByeReason, Bytes, Certificate,
-    CgroupVersion, Channel, ContainerSpec, DeviceKind, DownMessage, Engine, EngineKind, EngineState, Epoch, ExitCause,
-    Facts, FleetId, Generation, GenericResource, Goal, Hello, Lease, Load, LogChunk, LogStream, LogsRequest,
-    LossPolicy, MemoryLimits, MilliCpu, Observed, Permille, Phase, PlacementId, PortProtocol, PublishedPort, Renew,
-    Report, RequestId, SessionNumber, Stamp, Status, Throttling, UpMessage, Usage, decode_down, decode_up, encode_down,
-    encode_up,
+    Affinity, Answer, AnswerBody, Arch, Ask, Assigned, Assignment, AttachedDevice, Attachment, BootId, Bye, ByeReason,
+    Bytes, Certificate, CgroupVersion, Channel, ContainerSpec, DeviceKind, DownMessage, Endpoint, EndpointState,
+    Engine, EngineKind, EngineState, Epoch, ExitCause, Facts, FleetId, Generation, GenericResource, Goal, Hello,
+    IngressPort, Lease, Load, LogChunk, LogStream, LogsRequest, LossPolicy, MemoryLimits, MeshStatus, MilliCpu,
+    NetworkSpec, Observed, Peer, Permille, Phase, PlacementId, PortProtocol, PublishMode, PublishedPort, Renew, Report,
+    RequestId, Retry, Routes, ServiceRoutes, SessionNumber, Stamp, Status, TakenPort, Throttling, Traffic, UpMessage,
+    Usage, decode_down, decode_up, encode_down, encode_up,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -48,6 +49,7 @@ fn hello() -> UpMessage {
             devices: vec![AttachedDevice { kind: DeviceKind::Serial, path: "/dev/ttyUSB0".into() }],
             root_on_flash: true,
             address: Some("10.0.0.4".parse().unwrap()),
+            mesh_port: None,
         },
     }))
 }
@@ -111,8 +113,15 @@ fn want() -> DownMessage {
     let spec = ContainerSpec {
         image: "web:1".into(),
         environment: vec![("A".into(), "b".into())],
-        ports: vec![PublishedPort { container: 80, host: Some(8080), address: None, protocol: PortProtocol::Tcp }],
+        ports: vec![PublishedPort {
+            container: 80,
+            host: Some(8080),
+            address: None,
+            protocol: PortProtocol::Tcp,
+            mode: PublishMode::Host,
+        }],
         stop_grace: Duration::from_secs(10),
+        networks: vec![shop_default()],
         ..ContainerSpec::default()
     };
     DownMessage::Want(Assignment {
@@ -126,6 +135,47 @@ fn want() -> DownMessage {
             goal: Goal::Run,
             loss: LossPolicy::Exclusive { lease: Duration::from_secs(30) },
         }],
+        networks: vec![NetworkSpec { name: "shop_default".parse().unwrap(), internal: false, ipv6: true }],
+    })
+}
+
+fn shop_default() -> Attachment {
+    Attachment { network: "shop_default".parse().unwrap(), aliases: vec!["www".into()] }
+}
+
+fn routes() -> DownMessage {
+    DownMessage::Routes(Routes {
+        fleet: FleetId(0xf1ee7),
+        epoch: Epoch(1),
+        number: 9,
+        relay_port: Some(7642),
+        peers: vec![Peer {
+            device: "pi-2".parse().unwrap(),
+            addresses: vec!["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+            port: 7643,
+        }],
+        services: vec![ServiceRoutes {
+            service: "shop/web".parse().unwrap(),
+            networks: vec![shop_default()],
+            published: vec![IngressPort { port: 8080, target: 80, protocol: PortProtocol::Tcp }],
+            traffic: Traffic { affinity: Affinity::ClientAddress, proxy_protocol: true, retry: Retry::IdempotentHttp },
+            endpoints: vec![
+                Endpoint { placement: PlacementId(0x1_0000_0005), peer: None, state: EndpointState::Ready },
+                Endpoint { placement: PlacementId(0x1_0000_0006), peer: Some(0), state: EndpointState::Draining },
+            ],
+            callers: vec![0],
+        }],
+    })
+}
+
+fn mesh() -> UpMessage {
+    UpMessage::Mesh(MeshStatus {
+        session: SessionNumber(123_456),
+        held: Some(9),
+        taken: vec![TakenPort { port: 8080, protocol: PortProtocol::Tcp, reason: "Address in use".into() }],
+        relayed: vec!["pi-2".parse().unwrap()],
+        ejected: vec![PlacementId(0x1_0000_0006)],
+        trouble: Some("no nftables".into()),
     })
 }
 
@@ -163,7 +213,7 @@ fn hello_1() {
     up(
         Channel::Hello,
         &hello(),
-        "010087e002c0c407fe950301e7bd3c0101ac0280d8c1a28c34e80705302e312e300101020644656269616e03362e31010e5261737062657272792050692034a01f80808080100100023238010101047a6f6e65056174746963010572656c61790201010c2f6465762f747479555342300101000a000004",
+        "010087e002c0c407fe950301e7bd3c0101ac0280d8c1a28c34e80705302e312e300101020644656269616e03362e31010e5261737062657272792050692034a01f80808080100100023238010101047a6f6e65056174746963010572656c61790201010c2f6465762f747479555342300101000a00000400",
     );
 }
 
@@ -196,7 +246,7 @@ fn want_1() {
     down(
         Channel::Want,
         &want(),
-        "0100e7bd3c01ac0201057765623a31000000010141016200015001903f00000000000000000000000000000000000a000000000000000000000000000000000185808080100473686f7003776562020001011e00",
+        "0100e7bd3c01ac0201057765623a31000000010141016200015001903f0000010000000000000000000000000000000a00000000000000000000000000000000010c73686f705f64656661756c7401037777770185808080100473686f7003776562020001011e00010c73686f705f64656661756c740001",
     );
 }
 
@@ -238,4 +288,22 @@ fn a_heartbeat_with_load_is_a_few_tens_of_bytes() {
         usage: vec![],
     });
     assert!(encode_up(&message).unwrap().len() <= 40);
+}
+
+#[test]
+fn routes_1() {
+    down(
+        Channel::Routes,
+        &routes(),
+        "0104e7bd3c010901da3b010470692d3202000a00000201fd000000000000000000000000000002db3b010473686f7003776562010c73686f705f64656661756c74010377777701903f5000010101028580808010000086808080100100010100",
+    );
+}
+
+#[test]
+fn mesh_1() {
+    up(
+        Channel::Mesh,
+        &mesh(),
+        "0106c0c407010901903f000e4164647265737320696e20757365010470692d32018680808010010b6e6f206e667461626c6573",
+    );
 }

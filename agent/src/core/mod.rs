@@ -332,6 +332,7 @@ impl Core {
             Channel::Report | Channel::Bye | Channel::Answer => (),
             // Asked again after its pause.
             Channel::Renew => (),
+            Channel::Mesh => (),
             Channel::Want | Channel::Routes | Channel::Lease | Channel::Ask | Channel::Certificate => (),
         }
     }
@@ -341,6 +342,7 @@ impl Core {
             DownMessage::Want(assignment) => self.want(assignment, now, effects),
             DownMessage::Lease(lease) => self.lease(lease),
             DownMessage::Ask(ask) => self.asked(ask, now, effects),
+            DownMessage::Routes(_) => (),
             DownMessage::Certificate(certificate) => effects.push(Effect::Adopt(Box::new(certificate))),
         }
     }

@@ -114,6 +114,7 @@ pub fn demands(spec: &ContainerSpec) -> Vec<Demand> {
         entrypoint: _,
         environment: _,
         labels: _,
+        networks: _,
         healthcheck: _,
         restart: _,
         user: _,

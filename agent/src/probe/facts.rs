@@ -22,6 +22,8 @@ pub struct OwnFacts {
     pub generic: Vec<GenericResource>,
     /// The address that the connection to the hub comes from.
     pub address: Option<IpAddr>,
+    /// Port on which the proxy listens for other devices; none: there is no proxy.
+    pub mesh_port: Option<u16>,
 }
 
 /// What sysinfo says about the device.
@@ -80,6 +82,7 @@ fn put_together(root: &Root, machine: Machine, own: OwnFacts) -> Option<Facts> {
         devices: devices::attached(root),
         root_on_flash: flash::root_on_flash(root),
         address: own.address,
+        mesh_port: own.mesh_port,
     })
 }
 

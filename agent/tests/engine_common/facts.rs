@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outrigger_agent::engine::{ContainerState, Engine, EngineError, EngineEvent, Health, LossLabel, PullProgress};
-use outrigger_protocol::{LogChunk, LogsRequest, PlacementId, PortProtocol, PublishedPort};
+use outrigger_protocol::{LogChunk, LogsRequest, PlacementId, PortProtocol, PublishMode, PublishedPort};
 use tokio::sync::{mpsc, watch};
 
 use super::{Bench, Watched, eventually, new};
@@ -99,7 +99,13 @@ pub async fn a_present_image_has_a_digest(bench: &impl Bench) {
 
 pub async fn a_taken_port_is_told_and_leaves_nothing_behind(bench: &impl Bench) {
     let mut watched = Watched::new(bench.engine()).await;
-    let port = PublishedPort { container: 8080, host: Some(bench.port()), address: None, protocol: PortProtocol::Tcp };
+    let port = PublishedPort {
+        container: 8080,
+        host: Some(bench.port()),
+        address: None,
+        protocol: PortProtocol::Tcp,
+        mode: PublishMode::Host,
+    };
     let spec = outrigger_protocol::ContainerSpec { ports: vec![port.clone()], ..bench.runs() };
     let first = watched.start(&new(spec.clone())).await;
     let told = watched.until_state(&first, |state| state.is_running()).await;
@@ -119,7 +125,13 @@ pub async fn a_taken_port_is_told_and_leaves_nothing_behind(bench: &impl Bench) 
 
 pub async fn an_open_port_without_a_number_gets_one(bench: &impl Bench) {
     let mut watched = Watched::new(bench.engine()).await;
-    let port = PublishedPort { container: 8080, host: None, address: None, protocol: PortProtocol::Tcp };
+    let port = PublishedPort {
+        container: 8080,
+        host: None,
+        address: None,
+        protocol: PortProtocol::Tcp,
+        mode: PublishMode::Host,
+    };
     let spec = outrigger_protocol::ContainerSpec { ports: vec![port], ..bench.runs() };
     let id = watched.start(&new(spec)).await;
     let told = watched.until_state(&id, |state| state.is_running()).await;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use outrigger_protocol::{PortProtocol, PublishedPort};
+use outrigger_protocol::{PortProtocol, PublishMode, PublishedPort};
 
 use super::{At, Fields};
 use crate::context::clip;
@@ -123,6 +123,7 @@ fn expand(
         host: host.and_then(|host| u16::try_from(usize::from(host.0) + index).ok()),
         address,
         protocol,
+        mode: PublishMode::Host,
     });
     Ok(ports.collect())
 }

@@ -53,5 +53,6 @@ pub(crate) fn read(at: &At<'_>, world: &World) -> Option<ServiceSpec> {
         update: deploy.update,
         depends_on,
         labels: deploy.labels,
+        traffic: outrigger_protocol::Traffic::default(),
     })
 }

@@ -54,7 +54,7 @@ pub(crate) fn read_stack(
         networks,
     };
     let specs = read_services(&services_at, services, &world);
-    Some(StackSpec { name: stack?, services: specs })
+    Some(StackSpec { name: stack?, services: specs, networks: Vec::new() })
 }
 
 fn read_services(services_at: &At<'_>, services: &[Entry], world: &World) -> Vec<ServiceSpec> {

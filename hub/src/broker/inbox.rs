@@ -86,7 +86,11 @@ impl Inbox {
             UpMessage::Report(_) if self.sender.capacity() <= KEPT_FROM_HEARTBEATS => {
                 Counters::add(&self.counters.heartbeats_shed);
             }
-            message @ (UpMessage::Hello(_) | UpMessage::Report(_) | UpMessage::Status(_) | UpMessage::Bye(_)) => {
+            message @ (UpMessage::Hello(_)
+            | UpMessage::Report(_)
+            | UpMessage::Status(_)
+            | UpMessage::Bye(_)
+            | UpMessage::Mesh(_)) => {
                 if let (UpMessage::Hello(_), Some(guard)) = (&message, &self.guard) {
                     guard.request(Request::Arrived(device.clone()));
                 }

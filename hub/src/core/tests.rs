@@ -196,8 +196,9 @@ fn shop(replicas: u32) -> Wish {
         update: Default::default(),
         depends_on: vec![],
         labels: vec![],
+        traffic: Default::default(),
     };
-    let stack = StackSpec { name: "shop".parse().unwrap(), services: vec![service] };
+    let stack = StackSpec { name: "shop".parse().unwrap(), services: vec![service], networks: vec![] };
     Wish::Apply { stack, applied_unix_ms: Some(5) }
 }
 

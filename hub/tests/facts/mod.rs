@@ -21,5 +21,6 @@ pub fn facts(arch: Arch) -> Facts {
         devices: vec![],
         root_on_flash: false,
         address: None,
+        mesh_port: None,
     }
 }

@@ -168,7 +168,10 @@ impl Inside {
             DownMessage::Ask(Ask::Hello) => self.introduce(),
             DownMessage::Ask(Ask::Logs(request, asked)) => self.answer(request, asked.follow),
             DownMessage::Ask(Ask::Cancel(request)) => self.seen.lock().unwrap().cancelled.push(request),
-            DownMessage::Ask(Ask::Taken(..) | Ask::Renew) | DownMessage::Lease(_) | DownMessage::Certificate(_) => (),
+            DownMessage::Ask(Ask::Taken(..) | Ask::Renew)
+            | DownMessage::Lease(_)
+            | DownMessage::Certificate(_)
+            | DownMessage::Routes(_) => (),
         }
     }
 

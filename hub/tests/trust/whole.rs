@@ -103,6 +103,7 @@ fn hello() -> Hello {
         devices: vec![],
         root_on_flash: false,
         address: None,
+        mesh_port: None,
     };
     Hello {
         boot: BootId(1),

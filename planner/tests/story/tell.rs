@@ -150,7 +150,7 @@ impl Teller {
             ["apply", stack] => {
                 let name: StackName = stack.parse().unwrap();
                 let services = self.stacks.get(&name).cloned().unwrap_or_default();
-                Wish::Apply { stack: StackSpec { name, services }, applied_unix_ms: None }
+                Wish::Apply { stack: StackSpec { name, services, networks: vec![] }, applied_unix_ms: None }
             }
             ["remove", stack] => Wish::RemoveStack(stack.parse().unwrap()),
             ["scale", service, count] => Wish::Scale { service: reference(service), replicas: count.parse().unwrap() },

@@ -5,7 +5,8 @@ use std::time::Duration;
 use outrigger_protocol::{
     AttachedDevice, Bytes, CgroupVersion, Constraint, ConstraintKey, ContainerSpec, DeviceKind, DeviceMapping, Engine,
     EngineKind, Facts, GenericResource, GpuRequest, LossPolicy, MemoryLimits, MilliCpu, Mode, Mount, MountKind, Order,
-    PortProtocol, PublishedPort, Reservation, ServiceName, ServiceSpec, UpdateConfig, UpdateFailure, VolumeMove,
+    PortProtocol, PublishMode, PublishedPort, Reservation, ServiceName, ServiceSpec, Traffic, UpdateConfig,
+    UpdateFailure, VolumeMove,
 };
 
 /// Words of a line; what stands in quotes is one word.
@@ -74,6 +75,7 @@ pub fn device(words: &[String]) -> (Facts, Vec<(String, String)>) {
         devices: vec![],
         root_on_flash: false,
         address: None,
+        mesh_port: None,
     };
     let mut labels = vec![];
     let mut rest = words[3..].iter();
@@ -141,6 +143,7 @@ pub fn service(name: &str, words: &[String]) -> ServiceSpec {
         update: UpdateConfig::default(),
         depends_on: vec![],
         labels: vec![],
+        traffic: Traffic::default(),
     };
     let mut rest = words[1..].iter();
     while let Some(word) = rest.next() {
@@ -198,5 +201,5 @@ fn port(text: &str) -> PublishedPort {
         None => (text, PortProtocol::Tcp),
     };
     let number = number.parse().unwrap();
-    PublishedPort { container: number, host: Some(number), address: None, protocol }
+    PublishedPort { container: number, host: Some(number), address: None, protocol, mode: PublishMode::Host }
 }

@@ -181,6 +181,7 @@ fn facts(index: usize, rng: &mut Rng) -> Facts {
         devices: vec![],
         root_on_flash: true,
         address: None,
+        mesh_port: None,
     }
 }
 

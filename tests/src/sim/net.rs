@@ -98,6 +98,7 @@ pub fn key(channel: Channel) -> u8 {
         Channel::Ask => 8,
         Channel::Renew => 9,
         Channel::Certificate => 10,
+        Channel::Mesh => 11,
     }
 }
 

@@ -16,6 +16,7 @@ pub fn up(message: &UpMessage) -> String {
         UpMessage::Status(status) => status_line(status),
         UpMessage::Bye(bye) => format!("bye of session {}: {:?}", bye.session, bye.reason),
         UpMessage::Answer(_) => "answer".to_owned(),
+        UpMessage::Mesh(mesh) => format!("mesh, holds routes {:?}", mesh.held),
         UpMessage::Renew(renew) => format!("asks for a certificate in session {}", renew.session),
     }
 }
@@ -35,6 +36,7 @@ pub fn down(message: &DownMessage) -> String {
         DownMessage::Lease(lease) => format!("lease for report {} of session {}", lease.sequence, lease.session),
         DownMessage::Ask(ask) => format!("ask {ask:?}"),
         DownMessage::Certificate(_) => "certificate".to_owned(),
+        DownMessage::Routes(routes) => format!("routes {}.{}", routes.epoch, routes.number),
     }
 }
 

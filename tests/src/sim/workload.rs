@@ -7,8 +7,8 @@ use outrigger_hub::core::WishError;
 use outrigger_planner::{Availability, Refusal, RollState, Wish};
 use outrigger_protocol::{
     Bytes, Constraint, ConstraintKey, ContainerSpec, DeviceName, GenericResource, Healthcheck, HealthcheckTest,
-    LossPolicy, MilliCpu, Mode, Mount, MountKind, Order, PortProtocol, PublishedPort, Reservation, ServiceName,
-    ServiceRef, ServiceSpec, StackName, StackSpec, UpdateConfig, VolumeMove,
+    LossPolicy, MilliCpu, Mode, Mount, MountKind, Order, PortProtocol, PublishMode, PublishedPort, Reservation,
+    ServiceName, ServiceRef, ServiceSpec, StackName, StackSpec, Traffic, UpdateConfig, VolumeMove,
 };
 
 use super::device::GENERIC;
@@ -273,7 +273,7 @@ impl World {
         let many = self.chance.operator.range(1, 3);
         let services = (0..many).map(|number| self.draw_service(profile, stack, number)).collect();
         let name: StackName = stack.parse().expect("a letter and a number are a name");
-        Wish::Apply { stack: StackSpec { name, services }, applied_unix_ms: None }
+        Wish::Apply { stack: StackSpec { name, services, networks: vec![] }, applied_unix_ms: None }
     }
 
     fn draw_service(&mut self, profile: Profile, stack: &str, number: u64) -> ServiceSpec {
@@ -316,6 +316,7 @@ impl World {
             },
             depends_on: draw_dependency(&mut extra, number),
             labels: vec![],
+            traffic: Traffic::default(),
         }
     }
 }
@@ -365,6 +366,7 @@ fn draw_container(chance: &mut Rng, image: String, stack: &str, number: u64, is_
         host: Some(8000 + stack_number * 10 + u16::try_from(number).unwrap_or(0)),
         address: None,
         protocol: PortProtocol::Tcp,
+        mode: PublishMode::Host,
     };
     let volume = Mount {
         kind: MountKind::Volume { name: format!("{stack}_data{number}"), driver: None, options: vec![] },

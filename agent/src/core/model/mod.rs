@@ -42,6 +42,7 @@ pub fn assignment_of(epoch: u32, generation: u64, copies: &[Copy], goal: Goal) -
         stamp: Stamp { epoch: Epoch(epoch), generation: Generation(generation) },
         specs: Vec::new(),
         replicas: Vec::new(),
+        networks: Vec::new(),
     };
     for ((placement, replica), spec, loss) in copies {
         let index = u32::try_from(assignment.specs.len()).unwrap();
@@ -132,6 +133,7 @@ fn core(held: Held, policy: Policy) -> Core {
         devices: vec![],
         root_on_flash: true,
         address: None,
+        mesh_port: None,
     };
     Core::new(settings, facts, held)
 }

@@ -28,6 +28,7 @@ fn with_port(host: u16) -> ContainerSpec {
         host: Some(host),
         address: None,
         protocol: outrigger_protocol::PortProtocol::Tcp,
+        mode: outrigger_protocol::PublishMode::Host,
     };
     ContainerSpec { ports: vec![port], ..spec() }
 }

@@ -85,7 +85,7 @@ fn container_parts(old: &ContainerSpec, new: &ContainerSpec) -> Vec<String> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use outrigger_protocol::{LossPolicy, Reservation, UpdateConfig, VolumeMove};
+    use outrigger_protocol::{LossPolicy, Reservation, Traffic, UpdateConfig, VolumeMove};
 
     use super::*;
 
@@ -105,6 +105,7 @@ pub(super) mod tests {
             update: UpdateConfig::default(),
             depends_on: vec![],
             labels: vec![],
+            traffic: Traffic::default(),
         }
     }
 
@@ -116,6 +117,7 @@ pub(super) mod tests {
         let new = StackSpec {
             name: "shop".parse().unwrap(),
             services: vec![web, spec("db", "postgres:17"), spec("new", "y")],
+            networks: vec![],
         };
         let changes = service_changes(&old, &new);
         let kinds: Vec<_> = changes.iter().map(|change| (change.name.as_str(), change.change)).collect();

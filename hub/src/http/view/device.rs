@@ -187,6 +187,7 @@ mod tests {
             devices: vec![],
             root_on_flash: true,
             address: None,
+            mesh_port: None,
         }
     }
 

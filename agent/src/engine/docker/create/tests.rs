@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Bytes, CgroupLimits, DeviceMapping as Mapping, MilliCpu, Mount, MountKind, PlacementId, PortProtocol, Ulimit,
+    Bytes, CgroupLimits, DeviceMapping as Mapping, MilliCpu, Mount, MountKind, PlacementId, PortProtocol, PublishMode,
+    Ulimit,
 };
 
 use super::super::super::LossLabel;
@@ -160,6 +161,7 @@ fn ports_are_exposed_and_bound_and_one_without_a_number_is_left_to_the_engine() 
         host,
         address: address.map(|text| text.parse().unwrap()),
         protocol,
+        mode: PublishMode::Host,
     };
     let body = json(ContainerSpec {
         ports: vec![
