@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 
 /// Who may use which of our crates. Dependencies point one way; the agent knows neither planner nor hub, and the
 /// command line sees the API's types and the tokens and pins of `trust` only.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 9] = [
     ("protocol", &[]),
     ("api", &["protocol"]),
     ("compose", &["protocol"]),
     ("planner", &["protocol"]),
     ("trust", &["protocol"]),
-    ("agent", &["protocol", "trust"]),
-    ("hub", &["protocol", "api", "compose", "planner", "trust"]),
+    ("proxy", &["protocol", "trust"]),
+    ("agent", &["protocol", "trust", "proxy"]),
+    ("hub", &["protocol", "api", "compose", "planner", "trust", "proxy"]),
     ("cli", &["api", "trust"]),
 ];
 
