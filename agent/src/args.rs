@@ -47,6 +47,15 @@ pub struct Args {
     /// Down to how much of the disk [default: 80%]
     #[arg(global = true, long, value_name = "PERCENT")]
     pub image_gc_to: Option<String>,
+    /// Private addresses that networks of containers are made from [default: 10.212.0.0/14]
+    #[arg(global = true, long, value_name = "RANGE")]
+    pub network_pool: Option<String>,
+    /// Where the proxies of other devices reach this one's [default: 7643]
+    #[arg(global = true, long, value_name = "PORT")]
+    pub network_port: Option<String>,
+    /// The socket of a proxy that the service manager starts [default: the agent starts one where it needs it]
+    #[arg(global = true, long, value_name = "PATH")]
+    pub proxy_socket: Option<String>,
     /// A label of the device; can be given again
     #[arg(global = true, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     pub labels: Vec<(String, String)>,
@@ -155,6 +164,9 @@ impl Args {
             heartbeat: self.heartbeat.as_ref().map(flag),
             image_gc_above: self.image_gc_above.as_ref().map(flag),
             image_gc_to: self.image_gc_to.as_ref().map(flag),
+            network_pool: self.network_pool.as_ref().map(flag),
+            network_port: self.network_port.as_ref().map(flag),
+            proxy_socket: self.proxy_socket.as_ref().map(flag),
             labels: pairs(&self.labels),
             generic: pairs(&self.generic),
             problems: Vec::new(),

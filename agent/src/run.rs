@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::{Action, ActionId, Core, Effect, Input, Settings, Success};
+use crate::core::{Action, ActionId, Core, Effect, Input, ProxyEvent, Settings};
 use crate::engine::{Description, Engine, EngineError, EngineEvent};
 use crate::guard::Guard;
 use crate::identity::IdentityDir;
@@ -25,9 +25,12 @@ use crate::probe::{self, OwnFacts, Root, Sampler, UsageSampler};
 use crate::state::{ImagesFile, Saver, StateDir, StateError};
 use crate::watchdog::Watchdog;
 
+mod images;
+mod mesh;
 mod perform;
 
-use perform::{announce, perform, tell};
+use mesh::MeshLink;
+use perform::{Networking, announce, perform, tell};
 
 /// Messages of the broker not yet looked at.
 const MQTT_INBOX: usize = 64;
@@ -35,6 +38,8 @@ const MQTT_INBOX: usize = 64;
 const ENGINE_INBOX: usize = 256;
 /// Results of actions not yet looked at.
 const RESULTS_INBOX: usize = 64;
+/// Words of the proxy not yet looked at.
+const PROXY_INBOX: usize = 16;
 /// How often the progress of a pull is looked at.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// How often the usage of replicas is told.
@@ -84,15 +89,17 @@ pub async fn run<E: Engine>(
         mesh_port: None,
     };
     let facts = probe::facts(&root, own.clone()).ok_or(RunError::Architecture)?;
+    let machine = state.machine()?;
     let settings = Settings {
         boot: probe::boot_id(&root).ok_or(RunError::Boot)?,
-        machine: state.machine()?,
+        machine,
         device: config.device.clone(),
         heartbeat: config.heartbeat,
         policy: Arc::clone(&policy),
     };
     let lease_file = LeaseFile::of(config.device.as_str(), &config.state_dir, settings.boot);
-    let core = Core::new(settings, facts, state.held()).with_lease(lease_file.read());
+    let mut mesh = MeshLink::begin(&config, settings.boot);
+    let core = Core::new(settings, facts, state.held()).with_lease(lease_file.read()).with_mesh(mesh.kept());
     let route = Route::of(&config);
     let identity = route.identity().cloned();
     let target = Target { device: config.device.clone(), route };
@@ -107,11 +114,13 @@ pub async fn run<E: Engine>(
     tasks.spawn(save_images(state.images_file(), image_lists_inbox));
     let mut connection = JoinSet::new();
     connection.spawn(mqtt::run(target, clock, mqtt_events));
-    let shell = Shell {
+    let mut shell = Shell {
         clock,
         core,
         lease_file,
         identity,
+        mesh,
+        networking: Networking { pool: config.network_pool, machine, root: root.clone() },
         guard: Guard::default(),
         engine,
         own,
@@ -130,7 +139,9 @@ pub async fn run<E: Engine>(
         actions: BTreeMap::new(),
         answers: BTreeMap::new(),
     };
-    let sender = shell.serve(Inboxes { mqtt, engine: engine_inbox, results: results_inbox }, shutdown).await;
+    let (proxy_events, proxy) = mpsc::channel(PROXY_INBOX);
+    shell.mesh.start(&mut shell.tasks, proxy_events);
+    let sender = shell.serve(Inboxes { mqtt, engine: engine_inbox, results: results_inbox, proxy }, shutdown).await;
     if let Some(sender) = sender {
         sender.close();
         let _ = tokio::time::timeout(FAREWELL, connection.join_next()).await;
@@ -153,6 +164,7 @@ struct Inboxes {
     mqtt: mpsc::Receiver<MqttEvent>,
     engine: mpsc::Receiver<EngineEvent>,
     results: mpsc::Receiver<Told>,
+    proxy: mpsc::Receiver<ProxyEvent>,
 }
 
 async fn watch_engine<E: Engine>(engine: Arc<E>, events: mpsc::Sender<EngineEvent>) {
@@ -211,6 +223,8 @@ struct Shell<E> {
     lease_file: LeaseFile,
     /// Where the identity is; none without TLS.
     identity: Option<IdentityDir>,
+    networking: Networking,
+    mesh: MeshLink,
     guard: Guard,
     engine: Arc<E>,
     own: OwnFacts,
@@ -234,6 +248,7 @@ struct Shell<E> {
 impl<E: Engine> Shell<E> {
     async fn serve(mut self, mut from: Inboxes, shutdown: impl Future<Output = ByeReason>) -> Option<Sender> {
         let mut shutdown = std::pin::pin!(shutdown);
+        self.step(Input::Reach(self.mesh.reach()));
         let watchdog = Watchdog::begin();
         loop {
             let now = self.clock.now();
@@ -245,6 +260,7 @@ impl<E: Engine> Shell<E> {
                 reason = &mut shutdown => {
                     info!(?reason, "the agent ends; containers go on");
                     self.step(Input::Stop(reason));
+                    self.mesh.end();
                     return self.sender;
                 }
                 Some(event) = from.mqtt.recv() => self.hear(event),
@@ -254,6 +270,7 @@ impl<E: Engine> Shell<E> {
                     Told::Described(description) => self.learn(description),
                     Told::ImageRemoved(removal, outcome) => self.image_removed(&removal, &outcome),
                 },
+                Some(event) = from.proxy.recv() => self.hear_proxy(event),
                 () = self.clock.doze_until(wake_at) => Input::Tick,
             };
             self.sample();
@@ -285,51 +302,6 @@ impl<E: Engine> Shell<E> {
         }
     }
 
-    /// An image is only pulled where it was not there: then it is ours to remove one day.
-    fn note_pull(&mut self, input: Input) -> Input {
-        if let Input::Done(id, Ok(Success::Pulled(digest))) = &input
-            && let Some(Action::Pull(key)) = self.core.observed().under_way.get(id)
-        {
-            self.images.pulled(&key.image, digest);
-            self.image_lists.send_replace(self.images.text().into());
-        }
-        input
-    }
-
-    /// Not before it is known what is to run here.
-    fn images_due_at(&self) -> Moment {
-        if self.core.held().is_some() { self.images.look_at() } else { Moment::NEVER }
-    }
-
-    fn tidy_images(&mut self) {
-        let now = self.clock.now();
-        if now < self.images_due_at() {
-            return;
-        }
-        let observed = self.core.observed();
-        let wanted = self.core.wanted().replicas.values().map(|one| one.spec.image.as_str());
-        let in_use = wanted.chain(observed.containers.values().map(|container| container.image.as_str())).collect();
-        let Some(removal) = self.images.look(now, &in_use, self.sampler.disk(), observed.full.is_some()) else {
-            return;
-        };
-        info!(image = removal.image, "the disk is nearly full, and nothing uses this image: removing");
-        let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
-        self.tasks.spawn(async move {
-            let outcome = engine.remove_image(&removal.image, &removal.digest).await;
-            let _ = results.send(Told::ImageRemoved(removal, outcome)).await;
-        });
-    }
-
-    fn image_removed(&mut self, removal: &Removal, outcome: &Result<(), EngineError>) -> Input {
-        if let Err(error) = outcome {
-            info!(image = removal.image, %error, "the image stays");
-        }
-        if self.images.removed(self.clock.now(), removal, outcome) {
-            self.image_lists.send_replace(self.images.text().into());
-        }
-        Input::Tick
-    }
-
     fn hear_engine(&mut self, event: EngineEvent) -> Input {
         self.step(Input::Wall(self.clock.unix_ms()));
         match &event {
@@ -340,7 +312,7 @@ impl<E: Engine> Shell<E> {
                     let _ = results.send(Told::Described(engine.describe().await)).await;
                 });
             }
-            EngineEvent::Lost(_) | EngineEvent::Changed(_) | EngineEvent::Gone(_) => (),
+            EngineEvent::Networks(_) | EngineEvent::Lost(_) | EngineEvent::Changed(_) | EngineEvent::Gone(_) => (),
         }
         Input::Engine(event)
     }
@@ -358,6 +330,22 @@ impl<E: Engine> Shell<E> {
         probe::facts(&self.root, self.own.clone()).map_or(Input::Tick, |facts| Input::Facts(Box::new(facts)))
     }
 
+    /// What other devices must know of our proxy is a fact of this device.
+    fn hear_proxy(&mut self, event: ProxyEvent) -> Input {
+        let port = match &event {
+            ProxyEvent::Told(told) => told.mesh_port,
+            // One that has died is back in a moment, at the same port.
+            ProxyEvent::Lost(_) => self.own.mesh_port,
+            ProxyEvent::Ended => None,
+        };
+        if self.own.mesh_port != port {
+            self.own.mesh_port = port;
+            let facts = self.facts();
+            self.step(facts);
+        }
+        Input::Proxy(event)
+    }
+
     fn hear(&mut self, event: MqttEvent) -> Input {
         match event {
             MqttEvent::Connected { session, sender, address, certificate } => {
@@ -366,6 +354,7 @@ impl<E: Engine> Shell<E> {
                 if let Some(certificate) = certificate {
                     self.step(Input::Certificate(certificate));
                 }
+                self.step(Input::Reach(self.mesh.reach()));
                 self.own.address = address;
                 let facts = self.facts();
                 self.step(facts);
@@ -401,6 +390,8 @@ impl<E: Engine> Shell<E> {
             Effect::Save(assignment) => {
                 self.saves.send_replace(Some(Arc::from(assignment)));
             }
+            Effect::Proxy(wanted) => self.mesh.hand(wanted),
+            Effect::KeepMesh(kept, keep) => self.mesh.keep(kept, keep),
             Effect::Act(id, action) => self.act(id, action),
             Effect::Abort(id) => {
                 if let Some(task) = self.actions.remove(&id) {
@@ -469,8 +460,9 @@ impl<E: Engine> Shell<E> {
         let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
         self.actions.retain(|_, task| !task.is_finished());
         while self.tasks.try_join_next().is_some() {}
+        let networking = self.networking.clone();
         let task = self.tasks.spawn(async move {
-            let outcome = perform(engine.as_ref(), id, &action, &results).await;
+            let outcome = perform(engine.as_ref(), id, &action, &networking, &results).await;
             if let Err(error) = &outcome {
                 debug!(?action, %error, "an action has failed");
             }

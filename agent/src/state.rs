@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use atomic_write_file::OpenOptions;
 use atomic_write_file::unix::OpenOptionsExt;
 use outrigger_protocol::Assignment;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::core::Held;
@@ -195,7 +197,8 @@ impl ImagesFile {
     }
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces a file as a whole. Returns when it would survive a power cut.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // The environment of containers is in it: for its owner alone, whatever the umask.
     let mut file = OpenOptions::new().mode(0o600).preserve_mode(false).preserve_owner(false).open(path)?;
     file.write_all(bytes)?;
@@ -209,8 +212,9 @@ fn random() -> Result<u128, StateError> {
     u128::from_str_radix(&digits, 16).map_err(|_| StateError::Machine { path })
 }
 
-fn encode(assignment: &Assignment) -> postcard::Result<Vec<u8>> {
-    let mut bytes = postcard::to_extend(assignment, vec![VERSION, 0, 0, 0, 0])?;
+/// A file's content: version, checksum, value.
+pub(crate) fn encode<T: Serialize>(value: &T) -> postcard::Result<Vec<u8>> {
+    let mut bytes = postcard::to_extend(value, vec![VERSION, 0, 0, 0, 0])?;
     let (header, body) = bytes.split_at_mut(HEADER);
     let sum = crc32(body).to_le_bytes();
     for (to, from) in header.iter_mut().skip(1).zip(sum) {
@@ -219,14 +223,15 @@ fn encode(assignment: &Assignment) -> postcard::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Option<Assignment> {
+/// The value in a file's content; none where the disk has spoilt it, or another release has written it.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (header, body) = bytes.split_at_checked(HEADER)?;
     let (&version, sum) = header.split_first()?;
     if version != VERSION || sum != crc32(body).to_le_bytes() {
         return None;
     }
-    let (assignment, rest) = postcard::take_from_bytes(body).ok()?;
-    rest.is_empty().then_some(assignment)
+    let (value, rest) = postcard::take_from_bytes(body).ok()?;
+    rest.is_empty().then_some(value)
 }
 
 /// CRC-32 as in IEEE 802.3. Bit by bit: it reads a few kilobytes once per change of the assignment.
@@ -303,10 +308,10 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             *bad.get_mut(bit / 8).unwrap() ^= 1 << (bit % 8);
-            assert_eq!(decode(&bad), None, "bit {bit}");
+            assert_eq!(decode::<Assignment>(&bad), None, "bit {bit}");
         }
         for length in 0..good.len() {
-            assert_eq!(decode(good.get(..length).unwrap()), None, "length {length}");
+            assert_eq!(decode::<Assignment>(good.get(..length).unwrap()), None, "length {length}");
         }
     }
 

@@ -227,6 +227,9 @@ impl Device {
             policy: "/nowhere/policy.toml".into(),
             heartbeat: Duration::from_millis(200),
             images: None,
+            network_pool: Default::default(),
+            network_port: 0,
+            proxy_socket: None,
             labels: vec![],
             generic: vec![],
         };

@@ -42,6 +42,9 @@ impl Device {
             policy: "/nowhere/policy.toml".into(),
             heartbeat: Duration::from_millis(200),
             images: Some(ImageLimits::default()),
+            network_pool: Default::default(),
+            network_port: 0,
+            proxy_socket: None,
             labels: vec![],
             generic: vec![],
         };

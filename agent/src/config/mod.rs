@@ -13,6 +13,7 @@ pub use crate::images::ImageLimits;
 pub use raw::{KEYS, Raw};
 
 use crate::policy::{Guarded, Policy};
+use crate::pool::Pool;
 
 /// Where the file is if nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/outrigger/agent.toml";
@@ -24,6 +25,8 @@ const TLS_PORT: u16 = 8883;
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/outrigger-agent";
 const DEFAULT_DOCKER: &str = "/var/run/docker.sock";
 const DEFAULT_PODMAN: &str = "/run/podman/podman.sock";
+/// Where other devices' proxies find this one's.
+pub const DEFAULT_NETWORK_PORT: u16 = 7643;
 /// Shorter heartbeats cost more than they tell.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
 /// Longer ones leave a hub in the dark.
@@ -54,6 +57,12 @@ pub struct Config {
     pub heartbeat: Duration,
     /// When images that nothing uses are removed; none: never.
     pub images: Option<ImageLimits>,
+    /// Where networks get their addresses from.
+    pub network_pool: Pool,
+    /// The port on which the proxy listens for other devices; 0 lets the kernel choose.
+    pub network_port: u16,
+    /// The socket of a proxy that the service manager starts; none: the agent starts one where it needs it.
+    pub proxy_socket: Option<PathBuf>,
     /// Labels of the device, in the order of their keys.
     pub labels: Vec<(String, String)>,
     /// Countable things that the device has.
@@ -155,6 +164,8 @@ impl Config {
         let heartbeat = checks.heartbeat(raw.heartbeat.as_ref());
         let engine = checks.engine(&raw, around);
         let images = checks.images(&raw);
+        let network_pool = checks.network_pool(raw.network_pool.as_ref());
+        let network_port = checks.network_port(raw.network_port.as_ref());
         let labels = checks.labels(&raw.labels);
         let generic = checks.generic(&raw.generic);
         let scope = checks.scope(raw.scope.as_ref());
@@ -169,6 +180,9 @@ impl Config {
                 policy: raw.policy.map_or_else(|| crate::policy::DEFAULT_PATH.into(), |path| path.value.into()),
                 heartbeat,
                 images,
+                network_pool,
+                network_port,
+                proxy_socket: raw.proxy_socket.map(|path| path.value.into()),
                 labels,
                 generic,
             }),
@@ -324,6 +338,18 @@ impl Checks {
             self.wrong::<()>(line, format!("image_gc_to ({to}%) must not be above image_gc_above ({from}%)"));
         }
         Some(ImageLimits { above, down_to })
+    }
+
+    fn network_pool(&mut self, pool: Option<&Placed<String>>) -> Pool {
+        let Some(Placed { value, line }) = pool else { return Pool::default() };
+        let wrong = |error| self.wrong(*line, format!("network_pool (`{value}`): {error}"));
+        value.parse().map_or_else(wrong, Some).unwrap_or_default()
+    }
+
+    fn network_port(&mut self, port: Option<&Placed<String>>) -> u16 {
+        let Some(Placed { value, line }) = port else { return DEFAULT_NETWORK_PORT };
+        let wrong = |_| self.wrong(*line, format!("network_port (`{value}`) must be 0 to 65535"));
+        value.parse().map_or_else(wrong, Some).unwrap_or(DEFAULT_NETWORK_PORT)
     }
 
     fn labels(&mut self, labels: &[(String, Placed<String>)]) -> Vec<(String, String)> {

@@ -6,9 +6,9 @@ use toml::de::{DeTable, DeValue};
 use super::{Placed, Problem};
 
 /// Keys of the file.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 16] = [
     "name", "hub", "insecure_local", "scope", "state_dir", "engine", "engine_socket", "policy", "heartbeat",
-    "image_gc_above", "image_gc_to", "labels", "generic",
+    "image_gc_above", "image_gc_to", "network_pool", "network_port", "proxy_socket", "labels", "generic",
 ];
 /// How like a known key an unknown one must be for us to think that it was meant.
 const ALIKE: f64 = 0.7;
@@ -38,6 +38,12 @@ pub struct Raw {
     pub image_gc_above: Option<Placed<String>>,
     /// Down to which percentage.
     pub image_gc_to: Option<Placed<String>>,
+    /// Where networks get their addresses from.
+    pub network_pool: Option<Placed<String>>,
+    /// Where other devices are listened to.
+    pub network_port: Option<Placed<String>>,
+    /// The socket of a proxy that somebody else starts.
+    pub proxy_socket: Option<Placed<String>>,
     /// Labels, in the order of their keys.
     pub labels: Vec<(String, Placed<String>)>,
     /// Countable things, in the order of their kinds.
@@ -82,6 +88,9 @@ impl Raw {
             "heartbeat" => &mut self.heartbeat,
             "image_gc_above" => &mut self.image_gc_above,
             "image_gc_to" => &mut self.image_gc_to,
+            "network_pool" => &mut self.network_pool,
+            "network_port" => &mut self.network_port,
+            "proxy_socket" => &mut self.proxy_socket,
             "labels" => {
                 self.labels = self.pairs(key, line, value, at);
                 return;
@@ -141,6 +150,9 @@ impl Raw {
             heartbeat: over.heartbeat.or(self.heartbeat),
             image_gc_above: over.image_gc_above.or(self.image_gc_above),
             image_gc_to: over.image_gc_to.or(self.image_gc_to),
+            network_pool: over.network_pool.or(self.network_pool),
+            network_port: over.network_port.or(self.network_port),
+            proxy_socket: over.proxy_socket.or(self.proxy_socket),
             labels: merged(self.labels, over.labels),
             generic: merged(self.generic, over.generic),
             problems: self.problems.into_iter().chain(over.problems).collect(),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use outrigger_protocol::{PlacementId, Platform};
+use outrigger_protocol::{FleetId, NetworkName, NetworkSpec, PlacementId, Platform};
 
-use crate::engine::{Container, ContainerId, EngineError, NewContainer};
+use crate::engine::{Container, ContainerId, EngineError, Network, NetworkId, NewContainer};
 
 /// Names one action under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,12 @@ pub enum Action {
     List,
     /// Look at a container of which no word has come.
     Inspect(PlacementId, ContainerId),
+    /// Make a network, with addresses that are free.
+    MakeNetwork(NetworkSpec, FleetId),
+    /// Remove a network.
+    RemoveNetwork(NetworkName, NetworkId),
+    /// Look at all networks: one that was thought to be there is not.
+    ListNetworks,
 }
 
 /// What came of an action.
@@ -52,20 +58,25 @@ pub enum Success {
     Pulled(String),
     /// Of [`Action::Create`].
     Created(ContainerId),
-    /// Of [`Action::Start`], [`Action::Stop`] and [`Action::Remove`].
+    /// Of [`Action::Start`], [`Action::Stop`], [`Action::Remove`] and [`Action::RemoveNetwork`].
     Done,
     /// Of [`Action::List`].
     Listed(Vec<Container>),
     /// Of [`Action::Inspect`]: the container, where it is there.
     Inspected(Option<Container>),
+    /// Of [`Action::MakeNetwork`].
+    Made(Box<Network>),
+    /// Of [`Action::ListNetworks`].
+    Networks(Vec<Network>),
 }
 
 impl Action {
-    /// The copy that it is about; none for images, which many share.
+    /// The copy that it is about; none for images and networks, which many share.
     #[must_use]
     pub fn placement(&self) -> Option<PlacementId> {
         match self {
             Self::Check(_) | Self::Pull(_) | Self::List => None,
+            Self::MakeNetwork(..) | Self::RemoveNetwork(..) | Self::ListNetworks => None,
             Self::Create(new) => Some(new.placement),
             Self::Start(placement, _)
             | Self::Stop(placement, ..)

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    ContainerSpec, DeviceName, Goal, LossPolicy, Moment, MountKind, PlacementId, RestartCondition,
+    ContainerSpec, DeviceName, Goal, LossPolicy, Moment, MountKind, PlacementId, PublishMode, PublishedPort,
+    RestartCondition,
 };
 
 use super::action::{Action, ImageKey};
@@ -75,6 +76,7 @@ pub fn converge(wanted: &Wanted, observed: &Observed, bounds: &Bounds, now: Mome
         pass.look_at_all();
         pass.end_unhealthy();
         if bounds.authority == Authority::Assignment {
+            pass.actions.extend(super::networks::tend(wanted, observed, now));
             pass.fetch_images();
         }
         if now >= bounds.starts_from {
@@ -303,6 +305,7 @@ impl<'a> Pass<'a> {
         if !may_be_new || !is_known_or_free_to_find_out || self.is_blocked(placement, one) {
             return None;
         }
+        let name_servers = self.observed.networks.name_servers(&one.spec.networks)?;
         Some(Action::Create(NewContainer {
             device: self.bounds.device.clone(),
             placement,
@@ -310,6 +313,7 @@ impl<'a> Pass<'a> {
             replica: one.replica.clone(),
             loss: one.loss.into(),
             spec: one.spec.clone(),
+            name_servers,
         }))
     }
 
@@ -400,18 +404,22 @@ impl ImageTrack {
     }
 }
 
+/// The ports that the engine opens: the others are the proxy's, and all copies share them.
+fn own_ports(spec: &ContainerSpec) -> impl Iterator<Item = &PublishedPort> {
+    spec.ports.iter().filter(|port| port.mode == PublishMode::Host)
+}
+
 /// Whether a container holds a host port that this specification opens.
 fn has_port_of(spec: &ContainerSpec, other: &Container) -> bool {
-    spec.ports.iter().any(|port| {
+    own_ports(spec).any(|port| {
         other.ports.iter().any(|(_, host, protocol)| Some(*host) == port.host && *protocol == port.protocol)
     })
 }
 
 /// Whether two specifications open the same host port.
 fn opens_port_of(spec: &ContainerSpec, other: &ContainerSpec) -> bool {
-    spec.ports.iter().any(|port| {
-        port.host.is_some() && other.ports.iter().any(|o| (o.host, o.protocol) == (port.host, port.protocol))
-    })
+    own_ports(spec)
+        .any(|port| port.host.is_some() && own_ports(other).any(|o| (o.host, o.protocol) == (port.host, port.protocol)))
 }
 
 /// Whether two copies of this replica must not run side by side on one device.

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Assignment, BootId, ByeReason, Certificate, DownMessage, Facts, FleetId, Load, LogsRequest, PlacementId,
+    Assignment, BootId, ByeReason, Certificate, DownMessage, Epoch, Facts, FleetId, Load, LogsRequest, PlacementId,
     ReplicaName, RequestId, SessionNumber, Stamp, UpMessage, Usage,
 };
 
+use outrigger_proxy::control::Mesh as Reach;
+
 use super::action::{Action, ActionId, Outcome};
+use super::mesh::{Keep, KeptMesh, ProxyEvent};
 use super::renewal::OwnCertificate;
 use crate::engine::{ContainerId, EngineEvent, PullProgress};
 use crate::policy::Policy;
@@ -72,6 +75,10 @@ pub enum Input {
     Certificate(OwnCertificate),
     /// An [`Effect::Adopt`] has ended; the reason if the certificate was of no use.
     Renewed(Result<OwnCertificate, String>),
+    /// The proxy says something, or does not answer.
+    Proxy(ProxyEvent),
+    /// How other devices are reached; none: they are not.
+    Reach(Option<Reach>),
     /// Time has passed; due at [`super::Core::wake_at`] at the latest.
     Tick,
     /// The agent ends.
@@ -97,6 +104,10 @@ pub enum Effect {
     Adopt(Box<Certificate>),
     /// Stop answering. No [`Input::Answered`] is to follow.
     Cancel(RequestId),
+    /// Hand this to the proxy; of several the last counts. One that has something to do is started where none runs.
+    Proxy(Arc<outrigger_proxy::control::Wanted>),
+    /// Keep this for the agent after this one. Nothing waits for it.
+    KeepMesh(Box<KeptMesh>, Keep),
 }
 
 /// Something that the core has noticed, for the log.
@@ -120,4 +131,6 @@ pub enum Remark {
     Refused(ReplicaName, String),
     /// A copy has no specification.
     Skipped(PlacementId),
+    /// Routes of a lower epoch than was seen are ignored.
+    OlderRoutes(Epoch),
 }

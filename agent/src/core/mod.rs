@@ -11,7 +11,9 @@ mod fleet;
 mod heartbeat;
 mod hold;
 mod lease;
+mod mesh;
 mod message;
+mod networks;
 mod observed;
 mod renewal;
 mod status;
@@ -23,13 +25,14 @@ use std::time::Duration;
 
 use outrigger_protocol::{
     Assignment, Bye, Channel, DownMessage, Epoch, Facts, FleetId, Hello, Lease, Moment, PlacementId, Renew, RequestId,
-    SessionNumber, Stamp, UpMessage,
+    Routes, SessionNumber, Stamp, UpMessage,
 };
 
 pub use action::{Action, ActionId, ImageKey, Outcome, Success};
 pub use ask::MAX_REQUESTS;
 pub use converge::{Authority, Bounds, MAX_CHECKS, MAX_PULLS, MAX_STARTS, MAX_STOPS, converge};
 pub use lease::Term;
+pub use mesh::{Keep, KeptMesh, Mesh, ProxyEvent};
 pub use message::{Effect, Held, Input, Remark, Settings};
 pub use observed::{ImageTrack, Link, Observed, Presence};
 pub use renewal::OwnCertificate;
@@ -37,7 +40,7 @@ pub use status::cut;
 pub use track::{LONGEST_PAUSE, Over, Track, pause};
 pub use wanted::{Wanted, WantedReplica};
 
-use fleet::fleet_of;
+use fleet::{Loyalty, fleet_of, loyalty};
 use heartbeat::Heartbeat;
 use lease::LeaseKeeper;
 use renewal::Renewal;
@@ -73,6 +76,7 @@ pub struct Core {
     is_changed: bool,
     requests: BTreeSet<RequestId>,
     renewal: Renewal,
+    mesh: Mesh,
     next_action: u64,
     is_stopping: bool,
     remarks: Vec<Remark>,
@@ -122,6 +126,7 @@ impl Core {
             is_changed: true,
             requests: BTreeSet::new(),
             renewal: Renewal::default(),
+            mesh: Mesh::new(KeptMesh::default()),
             next_action: 0,
             is_stopping: false,
             remarks: Vec::new(),
@@ -146,6 +151,16 @@ impl Core {
         self
     }
 
+    /// The same, with what an agent before it knew of the service network.
+    #[must_use]
+    pub fn with_mesh(mut self, kept: KeptMesh) -> Self {
+        self.mesh = Mesh::new(kept);
+        if self.mesh.routes().is_some_and(|routes| Some(routes.fleet) != self.held_fleet()) {
+            self.mesh.drop_routes();
+        }
+        self
+    }
+
     /// When the report was sent that the hub has answered last. Worth keeping where it survives the agent but not the boot.
     #[must_use]
     pub fn renewed_at(&self) -> Option<Moment> {
@@ -161,11 +176,15 @@ impl Core {
         }
         let is_news = !matches!(input, Input::Wall(_) | Input::Load(_) | Input::Usage(_));
         self.is_changed |= is_news && input != Input::Tick;
+        if matches!(input, Input::Engine(_) | Input::Done(..)) {
+            self.mesh.mark();
+        }
         self.apply(now, input, &mut effects);
         if !self.is_stopping {
             self.save_again(now, &mut effects);
             if is_news {
                 self.act(now, &mut effects);
+                self.network(now, &mut effects);
             }
             self.report(now, &mut effects);
         }
@@ -183,11 +202,14 @@ impl Core {
         let images = self.observed.images.values().map(|image| image.retry_at);
         let lease = hold::lease_due(&self.wanted, &self.observed, &self.bounds, now);
         let relist = self.observed.relist_at.unwrap_or(Moment::NEVER);
+        let networks = self.observed.networks.wake_at();
         let others = [self.bounds.starts_from, lease, relist];
-        let next = tracks.chain(images).chain(others).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
+        let next =
+            tracks.chain(images).chain(networks).chain(others).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
         let save = self.unsaved.as_ref().map_or(Moment::NEVER, |unsaved| unsaved.retry_at);
         let renewal = self.session.map_or(Moment::NEVER, |_| self.renewal.due_at(now, self.unix_ms(now) / 1000));
-        next.min(self.heartbeat.due_at()).min(self.tell_at).min(save).min(renewal)
+        let mesh = self.mesh.wake_at(self.session.is_some());
+        next.min(self.heartbeat.due_at()).min(self.tell_at).min(save).min(renewal).min(mesh)
     }
 
     /// What is to run here, for those who sample or count it.
@@ -246,6 +268,9 @@ impl Core {
                 if let Some(early) = self.early.take_if(|_| self.observed.has_listed) {
                     self.want(*early, now, effects);
                 }
+                if let Some(early) = self.mesh.early.take_if(|_| self.observed.has_listed) {
+                    self.route(*early);
+                }
             }
             Input::Done(id, outcome) => {
                 let unix_s = self.unix_s(now);
@@ -264,9 +289,12 @@ impl Core {
                 self.renewal.is(own, now);
             }
             Input::Renewed(Err(reason)) => self.remark(Remark::NotRenewed(reason)),
+            Input::Proxy(event) => self.mesh.hear(event),
+            Input::Reach(reach) => self.mesh.reach(reach),
             Input::Tick => (),
             Input::Stop(reason) => {
                 self.is_stopping = true;
+                self.mesh.keep_due(now, true, effects);
                 if let Some(session) = self.session {
                     effects.push(Effect::Publish(UpMessage::Bye(Bye { session, reason })));
                 }
@@ -298,6 +326,7 @@ impl Core {
         self.bounds.is_confirmed = false;
         self.heartbeat.begin(session, now);
         self.renewal.connected(now);
+        self.mesh.connected();
         self.hello(now, effects);
     }
 
@@ -332,7 +361,7 @@ impl Core {
             Channel::Report | Channel::Bye | Channel::Answer => (),
             // Asked again after its pause.
             Channel::Renew => (),
-            Channel::Mesh => (),
+            Channel::Mesh => self.mesh.unsent(now),
             Channel::Want | Channel::Routes | Channel::Lease | Channel::Ask | Channel::Certificate => (),
         }
     }
@@ -342,8 +371,34 @@ impl Core {
             DownMessage::Want(assignment) => self.want(assignment, now, effects),
             DownMessage::Lease(lease) => self.lease(lease),
             DownMessage::Ask(ask) => self.asked(ask, now, effects),
-            DownMessage::Routes(_) => (),
+            DownMessage::Routes(routes) => self.route(routes),
             DownMessage::Certificate(certificate) => effects.push(Effect::Adopt(Box::new(certificate))),
+        }
+    }
+
+    /// Takes routes, if they are of the device's own fleet.
+    fn route(&mut self, routes: Routes) {
+        match loyalty(self.held_fleet(), &self.observed, routes.fleet) {
+            Loyalty::Obeys => {
+                let epoch = routes.epoch;
+                if !self.mesh.take(routes) {
+                    self.remark(Remark::OlderRoutes(epoch));
+                }
+            }
+            // Its assignment is refused, too, and that is told.
+            Loyalty::BelongsTo(_) => (),
+            Loyalty::Unknown => self.mesh.early = Some(Box::new(routes)),
+        }
+    }
+
+    /// Sees to the service network. Not before it is known what runs here: the proxy of an agent before this one goes on.
+    fn network(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if self.observed.has_listed {
+            self.mesh.serve(&self.settings.device, &self.observed, effects);
+        }
+        self.mesh.keep_due(now, false, effects);
+        if let Some(session) = self.session {
+            self.mesh.tell(session, now, effects);
         }
     }
 
@@ -363,7 +418,10 @@ impl Core {
             | Action::Stop(..)
             | Action::Remove(..)
             | Action::List
-            | Action::Inspect(..) => false,
+            | Action::Inspect(..)
+            | Action::MakeNetwork(..)
+            | Action::RemoveNetwork(..)
+            | Action::ListNetworks => false,
         };
         let unwanted: Vec<ActionId> =
             self.observed.under_way.iter().filter(|(_, action)| is_unwanted(action)).map(|(id, _)| *id).collect();

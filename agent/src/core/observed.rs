@@ -7,6 +7,7 @@ use std::time::Duration;
 use outrigger_protocol::{ExitCause, Moment, PlacementId, ReplicaName, RestartPolicy};
 
 use super::action::{Action, ActionId, ImageKey, Outcome, Success};
+use super::networks::KnownNetworks;
 use super::track::{Doubt, Track, pause};
 use super::wanted::Wanted;
 use crate::engine::{Container, ContainerId, ContainerState, EngineError, EngineEvent, Health, PullProgress};
@@ -34,6 +35,8 @@ pub struct Observed {
     pub tracks: BTreeMap<PlacementId, Track>,
     /// The images of the assignment.
     pub images: BTreeMap<ImageKey, ImageTrack>,
+    /// The networks of our scope.
+    pub networks: KnownNetworks,
     /// What the engine has been told to do and has not done yet.
     pub under_way: BTreeMap<ActionId, Action>,
     /// The engine's disk is full; its words.
@@ -117,7 +120,10 @@ impl Observed {
             | Action::Stop(..)
             | Action::Remove(..)
             | Action::List
-            | Action::Inspect(..) => None,
+            | Action::Inspect(..)
+            | Action::MakeNetwork(..)
+            | Action::RemoveNetwork(..)
+            | Action::ListNetworks => None,
         });
         let doubtful =
             self.tracks.iter().filter(|(_, track)| track.in_doubt.is_some()).filter_map(|(placement, track)| {
@@ -145,6 +151,7 @@ impl Observed {
                 Action::Stop(..) => track.stop(wanted.runs(placement)),
                 Action::Inspect(_, id) => track.unseen = Some((now, id.clone())),
                 Action::Create(_) | Action::Check(_) | Action::Pull(_) | Action::Remove(..) | Action::List => (),
+                Action::MakeNetwork(..) | Action::RemoveNetwork(..) | Action::ListNetworks => (),
             }
         }
         if let Action::Pull(image) = &action {
@@ -187,6 +194,7 @@ impl Observed {
     pub fn hear(&mut self, event: EngineEvent, wanted: &Wanted, now: Moment, unix_s: i64) {
         self.serial += 1;
         match event {
+            EngineEvent::Networks(networks) => self.networks.listed(networks),
             EngineEvent::Listed(containers) => self.listed(containers, wanted, now, unix_s),
             EngineEvent::Changed(container) => self.see(container, wanted, now, unix_s),
             EngineEvent::Gone(id) => self.gone(&id, wanted, now),
@@ -310,6 +318,9 @@ impl Observed {
     pub fn done(&mut self, id: ActionId, outcome: Outcome, wanted: &Wanted, now: Moment, unix_s: i64) {
         let Some(action) = self.under_way.remove(&id) else { return };
         let issued = self.issued.remove(&id).unwrap_or_default();
+        if self.networks.done(&action, &outcome, now) {
+            return;
+        }
         match (action, outcome) {
             (Action::Check(image) | Action::Pull(image), outcome) => self.image_done(image, outcome, now),
             (Action::Create(new), Ok(Success::Created(container))) => {
@@ -337,6 +348,7 @@ impl Observed {
                 self.relisted(containers, issued, wanted, now, unix_s);
             }
             (Action::Create(_) | Action::Inspect(..) | Action::List, Ok(_)) => (),
+            (Action::MakeNetwork(..) | Action::RemoveNetwork(..) | Action::ListNetworks, Ok(_)) => (),
             (action, Err(error)) => self.failed(&action, error, wanted, now),
         }
     }
@@ -391,6 +403,10 @@ impl Observed {
                 }
             }
             (Action::Create(_) | Action::Start(..), EngineError::NotAllowed { reason }) => track.forbidden(reason),
+            (Action::Create(_), EngineError::NetworkNotFound { .. }) => {
+                track.retry_at = now;
+                self.networks.are_in_doubt(now);
+            }
             (Action::Create(_), error) => {
                 self.full = matches!(error, EngineError::NoSpace { .. }).then(|| error.to_string());
                 track.not_started(now, error.to_string(), policy);
@@ -410,6 +426,7 @@ impl Observed {
             }
             (Action::Stop(..), _) => track.is_stopped_by_us = false,
             (Action::Remove(..) | Action::Inspect(..) | Action::Check(_) | Action::Pull(_) | Action::List, _) => (),
+            (Action::MakeNetwork(..) | Action::RemoveNetwork(..) | Action::ListNetworks, _) => (),
         }
     }
 
@@ -422,6 +439,7 @@ impl Observed {
                 *track = ImageTrack { presence: Presence::Present(digest), ..ImageTrack::default() };
             }
             Ok(Success::Created(_) | Success::Done | Success::Listed(_) | Success::Inspected(_)) => (),
+            Ok(Success::Made(_) | Success::Networks(_)) => (),
             Err(error) => {
                 self.full = matches!(error, EngineError::NoSpace { .. }).then(|| error.to_string());
                 // It may be there when it is tried again: imported by hand, say.

@@ -285,7 +285,14 @@ fn phase_of_absent(
     if track.retry_at > now && track.last_exit.is_some() {
         return Phase::BackOff { retry_ms: left_ms(track.retry_at, now), reason: reason() };
     }
-    phase_of_image(sources, one, now).unwrap_or(Phase::Waiting)
+    let of_networks = phase_of_networks(sources, one, now);
+    of_networks.or_else(|| phase_of_image(sources, one, now)).unwrap_or(Phase::Waiting)
+}
+
+/// The phase of a copy that cannot run because a network of it cannot be made; none where all can.
+fn phase_of_networks(sources: &Sources<'_>, one: &WantedReplica, now: Moment) -> Option<Phase> {
+    let (retry_at, reason) = sources.observed.networks.trouble(&one.spec.networks)?;
+    Some(Phase::BackOff { retry_ms: left_ms(retry_at, now), reason: cut(&reason, MAX_DETAIL) })
 }
 
 /// The phase of a copy whose image is not there; none where it is.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use outrigger_protocol::{Assignment, ContainerSpec, FleetId, Goal, LossPolicy, PlacementId, ReplicaName, Stamp};
+use outrigger_protocol::{
+    Assignment, ContainerSpec, FleetId, Goal, LossPolicy, NetworkName, NetworkSpec, PlacementId, ReplicaName, Stamp,
+};
 
 use super::action::ImageKey;
 use crate::policy::{Policy, Refusal};
@@ -17,6 +19,8 @@ pub struct Wanted {
     pub stamp: Stamp,
     /// Its copies.
     pub replicas: BTreeMap<PlacementId, WantedReplica>,
+    /// The networks that they join.
+    pub networks: BTreeMap<NetworkName, NetworkSpec>,
 }
 
 /// One copy that this device is to run.
@@ -57,7 +61,8 @@ impl Wanted {
             };
             replicas.insert(one.placement, wanted);
         }
-        (Self { fleet: assignment.fleet, stamp: assignment.stamp, replicas }, skipped)
+        let networks = assignment.networks.iter().map(|network| (network.name.clone(), network.clone())).collect();
+        (Self { fleet: assignment.fleet, stamp: assignment.stamp, replicas, networks }, skipped)
     }
 
     /// What the owner refuses now and did not before, with the reasons.

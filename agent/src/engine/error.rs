@@ -47,6 +47,18 @@ pub enum EngineError {
         /// The engine's words; they name the port.
         reason: String,
     },
+    /// Another network has addresses of a network that is to be made.
+    #[error("another network has its addresses: {reason}")]
+    AddressesTaken {
+        /// The engine's words.
+        reason: String,
+    },
+    /// A network is not there (any more).
+    #[error("a network is not there: {reason}")]
+    NetworkNotFound {
+        /// The engine's words; they name the network.
+        reason: String,
+    },
     /// A container that is not ours has the name.
     #[error("the container name `{name}` is taken by a container that is not ours")]
     NameTaken {

@@ -14,6 +14,8 @@ pub const REPLICA: &str = "outrigger.replica";
 pub const STACK: &str = "outrigger.stack";
 /// The service.
 pub const SERVICE: &str = "outrigger.service";
+/// The network's name in the fleet.
+pub const NETWORK: &str = "outrigger.network";
 /// [`super::LossLabel`].
 pub const LOSS: &str = "outrigger.loss";
 

@@ -2,12 +2,13 @@
 //! speaks the same API) and `memory` (for tests and large simulated fleets).
 //!
 //! What every implementation promises:
-//! * it lists and touches only containers with the label `outrigger.scope` of its own scope;
+//! * it lists and touches only containers and networks with the label `outrigger.scope` of its own scope;
 //! * every call ends: each is time-boxed, and an engine that hangs is an engine that is [`EngineError::Unreachable`];
 //! * the engine itself restarts nothing. The agent does, because it knows back-off, leases and assignments;
 //! * what it says about a failure is handed on verbatim.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,10 @@ pub mod docker;
 mod error;
 pub mod label;
 pub mod memory;
+mod network;
 
 pub use error::EngineError;
+pub use network::{Joined, Network, NetworkId, Networks, NewNetwork};
 
 /// A container engine.
 pub trait Engine: Send + Sync + 'static {
@@ -67,8 +70,17 @@ pub trait Engine: Send + Sync + 'static {
     /// Kills a container if it runs and removes it with its anonymous volumes. One that is gone is no error.
     fn remove(&self, id: &ContainerId) -> impl Future<Output = Result<(), EngineError>> + Send;
 
+    /// The networks of our scope, and what addresses all networks take.
+    fn networks(&self) -> impl Future<Output = Result<Networks, EngineError>> + Send;
+
+    /// Makes a network. Fails with [`EngineError::AddressesTaken`] where another one has a part of its addresses.
+    fn create_network(&self, new: &NewNetwork) -> impl Future<Output = Result<Network, EngineError>> + Send;
+
+    /// Removes a network of ours that no container is in. One that is gone is no error.
+    fn remove_network(&self, id: &NetworkId) -> impl Future<Output = Result<(), EngineError>> + Send;
+
     /// Tells what happens to the containers of our scope, until nobody listens. Survives restarts of the engine: after
-    /// each (re)connection it sends the whole list first, because events of the gap are lost.
+    /// each (re)connection it sends all networks and then the whole list first, because events of the gap are lost.
     fn watch(&self, events: mpsc::Sender<EngineEvent>) -> impl Future<Output = ()> + Send;
 
     /// Sends the output of a container, until its end (or for ever with `follow`), or until nobody listens. The channel's
@@ -135,6 +147,8 @@ pub struct Container {
     pub ports: Vec<(u16, u16, PortProtocol)>,
     /// First process, by which its cgroup is found; none while it does not run.
     pub pid: Option<u32>,
+    /// The networks that it is in.
+    pub joined: Vec<Joined>,
 }
 
 /// How far a container is.
@@ -197,6 +211,8 @@ pub struct NewContainer {
     pub loss: LossLabel,
     /// How to make it.
     pub spec: Arc<ContainerSpec>,
+    /// Name servers of the networks that it joins, for where its specification names none.
+    pub name_servers: Vec<IpAddr>,
 }
 
 /// How far a pull is.
@@ -211,6 +227,8 @@ pub struct PullProgress {
 /// What an engine tells by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineEvent {
+    /// All networks of our scope. Told before each [`EngineEvent::Listed`].
+    Networks(Vec<Network>),
     /// The engine answers (again); these are all containers of our scope.
     Listed(Vec<Container>),
     /// One was made, started, ended, or its health changed. Always the state as of now, never a difference.

@@ -65,6 +65,7 @@ pub fn new(spec: ContainerSpec) -> NewContainer {
         replica: "shop/web.1".parse().unwrap(),
         loss: LossLabel::Exclusive,
         spec: Arc::new(spec),
+        name_servers: vec![],
     }
 }
 
@@ -96,7 +97,7 @@ impl<E: Engine> Watched<E> {
         self.until(|event| match event {
             EngineEvent::Changed(container) => (container.id == *id && wanted(container.state)).then_some(container),
             EngineEvent::Listed(list) => list.into_iter().find(|one| one.id == *id && wanted(one.state)),
-            EngineEvent::Gone(_) | EngineEvent::Lost(_) => None,
+            EngineEvent::Gone(_) | EngineEvent::Lost(_) | EngineEvent::Networks(_) => None,
         })
         .await
     }

@@ -243,6 +243,8 @@ impl World {
             Effect::Abort(id) => self.devices[device].engine.abort(id),
             // Nobody asks for output here, and nobody has a certificate.
             Effect::Logs(..) | Effect::Taken(..) | Effect::Cancel(_) | Effect::Adopt(_) => (),
+            // No proxy runs here, and what is kept for it changes no decision about containers.
+            Effect::Proxy(_) | Effect::KeepMesh(..) => (),
         }
     }
 

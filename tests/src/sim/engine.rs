@@ -10,6 +10,7 @@ use outrigger_agent::engine::{
 };
 use outrigger_protocol::{ContainerSpec, ReplicaName, ServiceRef};
 
+use super::bridges::Bridges;
 use super::queue::Time;
 use super::rng::Rng;
 
@@ -92,6 +93,7 @@ pub struct Engine {
     calls: BTreeMap<ActionId, u32>,
     entries: BTreeMap<ContainerId, Entry>,
     images: BTreeSet<String>,
+    bridges: Bridges,
     next: u64,
     prefix: String,
     rng: Rng,
@@ -116,6 +118,7 @@ impl Engine {
             calls: BTreeMap::new(),
             entries: BTreeMap::new(),
             images: BTreeSet::new(),
+            bridges: Bridges::default(),
             next: 0,
             prefix: prefix.to_owned(),
             rng,
@@ -141,6 +144,7 @@ impl Engine {
         let (low, high) = match &action {
             Action::Pull(_) => self.manners.pull,
             Action::Create(_) | Action::Start(..) => self.manners.start,
+            Action::MakeNetwork(..) | Action::RemoveNetwork(..) | Action::ListNetworks => self.manners.start,
             Action::Check(_) | Action::Stop(..) | Action::Remove(..) | Action::List | Action::Inspect(..) => {
                 self.manners.answer
             }
@@ -254,6 +258,18 @@ impl Engine {
                 let all = self.entries.values().map(|entry| entry.container.clone()).collect();
                 self.done(id, Ok(Success::Listed(all)))
             }
+            Action::MakeNetwork(spec, fleet) => {
+                let outcome = self.bridges.make(&spec, fleet);
+                self.done(id, outcome)
+            }
+            Action::RemoveNetwork(name, _) => {
+                let outcome = self.bridges.remove(&name);
+                self.done(id, outcome)
+            }
+            Action::ListNetworks => {
+                let all = self.bridges.all();
+                self.done(id, Ok(Success::Networks(all)))
+            }
             Action::Inspect(_, container) => {
                 let seen = self.entries.get(&container).map(|entry| entry.container.clone());
                 self.done(id, Ok(Success::Inspected(seen)))
@@ -294,6 +310,10 @@ impl Engine {
         if self.manners.disk_full {
             return self.done(id, Err(no_space()));
         }
+        if self.bridges.join(&new, 0).is_none() {
+            let reason = "network not found".to_owned();
+            return self.done(id, Err(EngineError::NetworkNotFound { reason }));
+        }
         let leftover = self.entries.values().find(|entry| entry.container.placement == new.placement);
         let container = match leftover {
             Some(entry) => entry.container.id.clone(),
@@ -318,6 +338,7 @@ impl Engine {
             digest: digest(&new.spec.image),
             ports: Vec::new(),
             pid: None,
+            joined: self.bridges.join(new, self.next).unwrap_or_default(),
         };
         self.entries.insert(id.clone(), Entry { container, spec: Arc::clone(&new.spec), start: 0 });
         id

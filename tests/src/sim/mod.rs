@@ -6,6 +6,7 @@
 //! the same run, on every machine; `cargo run -p outrigger-tests --bin sim -- --seed X --trace` prints it.
 
 mod agent;
+mod bridges;
 mod bug;
 mod campaign;
 mod check;

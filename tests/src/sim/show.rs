@@ -58,6 +58,9 @@ pub fn action(action: &Action) -> String {
         Action::Start(placement, id) => format!("start {placement} in {}", id.short()),
         Action::Stop(placement, id, grace) => format!("stop {placement} in {}, grace {grace:?}", id.short()),
         Action::Remove(placement, id) => format!("remove {placement} in {}", id.short()),
+        Action::MakeNetwork(spec, _) => format!("make network {}", spec.name),
+        Action::RemoveNetwork(name, _) => format!("remove network {name}"),
+        Action::ListNetworks => "list networks".to_owned(),
         Action::List => "list".to_owned(),
         Action::Inspect(placement, id) => format!("inspect {placement} in {}", id.short()),
     }
@@ -67,6 +70,7 @@ pub fn action(action: &Action) -> String {
 #[must_use]
 pub fn word(word: &EngineEvent) -> String {
     match word {
+        EngineEvent::Networks(all) => format!("{} networks", all.len()),
         EngineEvent::Listed(all) => format!("{} containers", all.len()),
         EngineEvent::Changed(one) => format!("{} ({}) {:?}", one.replica, one.placement, one.state),
         EngineEvent::Gone(id) => format!("{} is gone", id.short()),

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_protocol::{FleetId, LossPolicy, Moment};
+use outrigger_protocol::{FleetId, LossPolicy, Moment, NetworkName, NetworkSpec};
 
 use super::{one, spec};
-use crate::engine::{Container, ContainerId, ContainerState, EngineError, EngineEvent, Health, NewContainer};
+use crate::core::action::{Outcome, Success};
+use crate::engine::{
+    Container, ContainerId, ContainerState, EngineError, EngineEvent, Health, Joined, Network, NetworkId, NewContainer,
+};
+use crate::pool::Pool;
 
 /// The engine.
 #[derive(Default)]
@@ -37,6 +41,11 @@ pub struct ModelEngine {
     pub events: Vec<EngineEvent>,
     pub made: u64,
     pub now: Moment,
+    pub networks: BTreeMap<NetworkName, Network>,
+    /// Why the next network cannot be made.
+    pub network_fails: Option<EngineError>,
+    /// Every network made or removed, in order.
+    pub network_history: Vec<String>,
 }
 
 impl ModelEngine {
@@ -62,6 +71,7 @@ impl ModelEngine {
             replica,
             loss: loss.into(),
             spec: Arc::new(spec),
+            name_servers: vec![],
         });
         self.start(&id);
         self.starts = 0;
@@ -132,9 +142,37 @@ impl ModelEngine {
             digest: "sha256:1".into(),
             ports: ports.collect(),
             pid: Some(4711),
+            joined: self.join(new),
         };
         self.containers.insert(id.clone(), (container, 0));
         id
+    }
+
+    fn join(&self, new: &NewContainer) -> Vec<Joined> {
+        let address = |network: &Network| std::net::Ipv4Addr::from(u32::from(network.v4.base) + 1 + self.made as u32);
+        let networks = new.spec.networks.iter().map(|one| self.networks.get(&one.network).expect("it was made before"));
+        networks
+            .map(|one| Joined { network: Some(one.spec.name.clone()), addresses: vec![address(one).into()] })
+            .collect()
+    }
+
+    pub fn make_network(&mut self, spec: &NetworkSpec) -> Outcome {
+        if let Some(error) = self.network_fails.take() {
+            return Err(error);
+        }
+        let v4 = Pool::default().pick(spec.name.as_str(), &[]).expect("the pool is not full");
+        let id = NetworkId(spec.name.as_str().into());
+        let network =
+            Network { id, spec: spec.clone(), fleet: None, bridge: format!("br-{}", spec.name), v4, v6: None };
+        self.networks.insert(spec.name.clone(), network.clone());
+        self.network_history.push(format!("+{}", spec.name));
+        Ok(Success::Made(Box::new(network)))
+    }
+
+    pub fn remove_network(&mut self, name: &NetworkName) -> Outcome {
+        self.networks.remove(name);
+        self.network_history.push(format!("-{name}"));
+        Ok(Success::Done)
     }
 
     pub fn start(&mut self, id: &ContainerId) {

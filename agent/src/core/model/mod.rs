@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use outrigger_protocol::{
     Arch, Assigned, Assignment, BootId, Bytes, CgroupVersion, ContainerSpec, DownMessage, Epoch, Facts, FleetId,
-    Generation, Goal, Lease, LossPolicy, MemoryLimits, MilliCpu, Moment, PlacementId, ReplicaName, SessionNumber,
-    Stamp, Status, UpMessage,
+    Generation, Goal, Lease, LossPolicy, MemoryLimits, MeshStatus, MilliCpu, Moment, PlacementId, ReplicaName,
+    SessionNumber, Stamp, Status, UpMessage,
 };
 
 mod engine;
 
 pub use engine::ModelEngine;
 
-use super::{Action, ActionId, Core, Effect, Held, Input, Outcome, Settings, Success};
+use super::{Action, ActionId, Core, Effect, Held, Input, Keep, KeptMesh, Outcome, Settings, Success};
 use crate::engine::{ContainerId, ContainerState, EngineError, EngineEvent, NewContainer};
 use crate::policy::Policy;
 
@@ -104,6 +104,10 @@ pub struct Device {
     pub answer_time: Duration,
     pub told: Vec<Status>,
     pub aborted: usize,
+    /// All that the proxy has been told.
+    pub proxied: Vec<Arc<outrigger_proxy::control::Wanted>>,
+    pub kept: Vec<(KeptMesh, Keep)>,
+    pub mesh_told: Vec<MeshStatus>,
     due: Vec<(Moment, Due)>,
     under_way: BTreeMap<ActionId, Action>,
 }
@@ -167,6 +171,9 @@ impl Device {
             answer_time: Duration::from_millis(50),
             told: Vec::new(),
             aborted: 0,
+            proxied: Vec::new(),
+            kept: Vec::new(),
+            mesh_told: Vec::new(),
             due: Vec::new(),
             under_way: BTreeMap::new(),
         }
@@ -222,6 +229,8 @@ impl Device {
 
     pub fn list(&mut self) {
         self.engine.events.clear();
+        let networks = self.engine.networks.values().cloned().collect();
+        let _ = self.step(Input::Engine(EngineEvent::Networks(networks)));
         let list = self.engine.containers.values().map(|(container, _)| container.clone()).collect();
         let _ = self.step(Input::Engine(EngineEvent::Listed(list)));
     }
@@ -327,6 +336,9 @@ impl Device {
                 let time = self.answer_time;
                 self.later(time, Due::Answer(lease));
             }
+            Effect::Proxy(wanted) => self.proxied.push(wanted),
+            Effect::KeepMesh(kept, keep) => self.kept.push((*kept, keep)),
+            Effect::Publish(UpMessage::Mesh(status)) => self.mesh_told.push(status),
             Effect::Publish(_) | Effect::Logs(..) | Effect::Taken(..) | Effect::Cancel(_) | Effect::Adopt(_) => (),
             Effect::Save(assignment) if self.disk.is_slow => self.disk.waiting = Some(*assignment),
             Effect::Save(assignment) => self.save(*assignment),
@@ -368,7 +380,12 @@ impl Device {
                 let time = self.engine.end_time.min(grace);
                 self.later(time, Due::Stopped(id, container));
             }
-            Action::Remove(..) | Action::List | Action::Inspect(..) => {
+            Action::Remove(..)
+            | Action::List
+            | Action::Inspect(..)
+            | Action::MakeNetwork(..)
+            | Action::RemoveNetwork(..)
+            | Action::ListNetworks => {
                 self.later(Duration::from_millis(5), Due::Done(id, Ok(Success::Done)));
             }
         }
@@ -451,6 +468,9 @@ impl Device {
             (Action::Inspect(_, container), _) => {
                 Ok(Success::Inspected(self.engine.containers.get(&container).map(|(one, _)| one.clone())))
             }
+            (Action::MakeNetwork(spec, _), _) => self.engine.make_network(&spec),
+            (Action::RemoveNetwork(name, _), _) => self.engine.remove_network(&name),
+            (Action::ListNetworks, _) => Ok(Success::Networks(self.engine.networks.values().cloned().collect())),
             (Action::Check(_) | Action::Stop(..), ok) => ok,
         };
         self.finish(id, outcome);

@@ -3,6 +3,7 @@
 mod exclusive;
 mod faults;
 mod fleets;
+mod networks;
 mod policy;
 
 use std::time::Duration;

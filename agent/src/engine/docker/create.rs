@@ -6,7 +6,9 @@ use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding,
     PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
-use outrigger_protocol::{ContainerSpec, GpuRequest, Healthcheck, HealthcheckTest, LogConfig, PublishedPort};
+use outrigger_protocol::{
+    ContainerSpec, GpuRequest, Healthcheck, HealthcheckTest, LogConfig, PublishMode, PublishedPort,
+};
 
 use super::super::{NewContainer, label, port_protocol_text};
 use super::{DockerConfig, Flavour};
@@ -38,12 +40,13 @@ pub(super) fn body(new: &NewContainer, config: &DockerConfig) -> ContainerCreate
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: i64::try_from(spec.stop_grace.as_millis().div_ceil(1000)).ok(),
         tty: Some(spec.tty),
-        host_config: Some(host_config(spec, config.flavour)),
+        host_config: Some(host_config(new, config)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(spec: &ContainerSpec, flavour: Flavour) -> HostConfig {
+fn host_config(new: &NewContainer, config: &DockerConfig) -> HostConfig {
+    let (spec, flavour) = (&*new.spec, config.flavour);
     let (binds, mounts) = mounts::split(&spec.mounts);
     let caps = guard::capabilities(spec);
     HostConfig {
@@ -67,12 +70,26 @@ fn host_config(spec: &ContainerSpec, flavour: Flavour) -> HostConfig {
         nano_cpus: spec.limits.cpu.map(|cpu| i64::from(cpu.0) * 1_000_000),
         memory: spec.limits.memory.map(|memory| signed(memory.0)),
         pids_limit: Some(guard::pids(spec)),
-        network_mode: spec.network_mode.clone(),
+        network_mode: network_mode(spec, config),
         security_opt: some(guard::security_options(spec)),
-        dns: some(spec.dns.clone()),
+        dns: some(name_servers(new)),
         group_add: some(spec.group_add.clone()),
         ..HostConfig::default()
     }
+}
+
+/// The first network of the fleet, so that the container begins in it; the others are joined before the start.
+fn network_mode(spec: &ContainerSpec, config: &DockerConfig) -> Option<String> {
+    let first = spec.networks.first().map(|first| super::networks::name(&first.network, config));
+    first.or_else(|| spec.network_mode.clone())
+}
+
+/// What the user says goes before the service network's own.
+fn name_servers(new: &NewContainer) -> Vec<String> {
+    if !new.spec.dns.is_empty() || new.spec.networks.is_empty() {
+        return new.spec.dns.clone();
+    }
+    new.name_servers.iter().map(ToString::to_string).collect()
 }
 
 /// Docker takes an absent entrypoint for the image's, and so do some versions an empty list; one empty word resets it.
@@ -128,7 +145,8 @@ fn port_key(port: &PublishedPort) -> String {
 
 fn port_bindings(ports: &[PublishedPort]) -> PortMap {
     let mut map = PortMap::new();
-    for port in ports {
+    // Those of the other mode are opened by the proxy, on every device.
+    for port in ports.iter().filter(|port| port.mode == PublishMode::Host) {
         let binding = PortBinding {
             host_ip: port.address.map(|address| address.to_string()),
             // An empty port lets the engine pick a free one.

@@ -119,6 +119,8 @@ impl DockerEngine {
     }
 
     async fn tell_list(&self, events: &mpsc::Sender<EngineEvent>) -> Result<(), Ended> {
+        let networks = self.list_networks().await.map_err(Ended::Lost)?.ours;
+        events.send(EngineEvent::Networks(networks)).await.map_err(|_| Ended::Unheard)?;
         let listed = self.list_ours().await.map_err(Ended::Lost)?;
         events.send(EngineEvent::Listed(listed)).await.map_err(|_| Ended::Unheard)
     }

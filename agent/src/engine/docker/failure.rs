@@ -41,7 +41,10 @@ pub(super) fn for_pull(error: EngineError, image: &str) -> EngineError {
         | EngineError::PortTaken { reason }
         | EngineError::PullFailed { reason, .. } => EngineError::PullFailed { image: image.to_owned(), reason },
         EngineError::ImageNotFound { image: reason } => EngineError::PullFailed { image: image.to_owned(), reason },
-        EngineError::NameTaken { .. } | EngineError::NoSuchContainer { .. } => {
+        EngineError::NameTaken { .. }
+        | EngineError::NoSuchContainer { .. }
+        | EngineError::AddressesTaken { .. }
+        | EngineError::NetworkNotFound { .. } => {
             EngineError::PullFailed { image: image.to_owned(), reason: error.to_string() }
         }
     }
@@ -60,6 +63,10 @@ pub(super) fn said(status: u16, message: &str) -> EngineError {
         EngineError::NoSuchContainer { id: reason }
     } else if has(&["no such image", "image not known", "does not match the specified platform"]) && status == 404 {
         EngineError::ImageNotFound { image: reason }
+    } else if has(&["pool overlaps with other one", "subnet is already used", "is already used on the host"]) {
+        EngineError::AddressesTaken { reason }
+    } else if status == 404 && lower.contains("network") && has(&["not found", "no such network"]) {
+        EngineError::NetworkNotFound { reason }
     } else if has(&["is already in use by", "name is already in use"]) {
         EngineError::NameTaken { name: reason }
     } else {
@@ -119,7 +126,9 @@ mod tests {
             EngineError::NameTaken { .. }
         ));
         assert!(matches!(answer(404, "No such container: f00"), EngineError::NoSuchContainer { .. }));
-        assert!(matches!(answer(404, "network lan not found"), EngineError::Refused { .. }));
+        assert!(matches!(answer(404, "network lan not found"), EngineError::NetworkNotFound { .. }));
+        let overlaps = "Pool overlaps with other one on this address space";
+        assert!(matches!(answer(403, overlaps), EngineError::AddressesTaken { .. }));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What Docker tells about containers and images, as ours.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -9,10 +10,10 @@ use outrigger_protocol::{Arch, CgroupVersion, EngineKind, PortProtocol};
 use serde::de::DeserializeOwned;
 
 use super::super::{
-    Container, ContainerId, ContainerState, Description, EngineError, Health, LossLabel, label, port_protocol,
+    Container, ContainerId, ContainerState, Description, EngineError, Health, Joined, LossLabel, label, port_protocol,
 };
 use super::ask::{ask, encode};
-use super::{ASK, DIGESTS, DockerEngine};
+use super::{ASK, DIGESTS, DockerConfig, DockerEngine};
 
 mod answer;
 
@@ -79,7 +80,7 @@ impl DockerEngine {
             Err(EngineError::NoSuchContainer { .. }) => return Ok(None),
             other => other?,
         };
-        let Some(mut container) = ours(answer, &self.config.scope) else { return Ok(None) };
+        let Some(mut container) = ours(answer, &self.config) else { return Ok(None) };
         // Here the digest is still the image's id.
         if let Some(digest) = self.digest_by_id(&container.digest).await? {
             container.digest = digest;
@@ -130,11 +131,12 @@ fn choose_digest(image: &str, repo_digests: &[String]) -> Option<String> {
 }
 
 /// The container if its labels make it ours. Labels that we cannot have written make it somebody else's.
-fn ours(answer: Inspected, scope: &str) -> Option<Container> {
+fn ours(answer: Inspected, config: &DockerConfig) -> Option<Container> {
     let labels = answer.config.labels?;
-    if labels.get(label::SCOPE)? != scope {
+    if *labels.get(label::SCOPE)? != config.scope {
         return None;
     }
+    let joined = joined(&answer.network_settings, config);
     let state = answer.state;
     let since = if state.running { &state.started_at } else { &state.finished_at };
     Some(Container {
@@ -149,7 +151,22 @@ fn ours(answer: Inspected, scope: &str) -> Option<Container> {
         digest: with_algorithm(answer.image),
         ports: answer.network_settings.ports.map(open_ports).unwrap_or_default(),
         pid: u32::try_from(state.pid).ok().filter(|&pid| pid != 0),
+        joined,
     })
+}
+
+/// In the order of the networks' names: engines tell them in any.
+fn joined(settings: &answer::Network, config: &DockerConfig) -> Vec<Joined> {
+    let mut networks: Vec<_> = settings.networks.iter().flatten().collect();
+    networks.sort_by_key(|(name, _)| *name);
+    let one = |(name, endpoint): (&String, &Option<answer::Endpoint>)| {
+        let texts = endpoint.iter().flat_map(|endpoint| [&endpoint.ip_address, &endpoint.global_ipv6_address]);
+        let addresses = texts.flatten().filter_map(|text| text.parse().ok());
+        // It shares the device's own network.
+        let shared = (name == "host").then_some(IpAddr::from(Ipv4Addr::LOCALHOST));
+        Joined { network: super::networks::fleets_name(name, config), addresses: addresses.chain(shared).collect() }
+    };
+    networks.into_iter().map(one).collect()
 }
 
 fn state_of(state: &State) -> ContainerState {

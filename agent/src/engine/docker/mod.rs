@@ -20,7 +20,10 @@ use tracing::{debug, info};
 
 use crate::policy::Policy;
 
-use super::{Container, ContainerId, Description, Engine, EngineError, EngineEvent, NewContainer, PullProgress};
+use super::{
+    Container, ContainerId, Description, Engine, EngineError, EngineEvent, Network, NetworkId, Networks, NewContainer,
+    NewNetwork, PullProgress,
+};
 
 mod allow;
 mod ask;
@@ -30,6 +33,7 @@ mod failure;
 mod inspect;
 mod log_driver;
 mod logs;
+mod networks;
 mod pull;
 
 /// Longest wait for a question that changes nothing.
@@ -214,6 +218,7 @@ impl Engine for DockerEngine {
             Err(EngineError::NameTaken { .. }) => self.take_over(new, &name).await?,
             made => made?,
         };
+        self.join_others(new, &id).await?;
         self.start_new(&id).await?;
         Ok(ContainerId(id.into()))
     }
@@ -234,6 +239,18 @@ impl Engine for DockerEngine {
 
     async fn remove(&self, id: &ContainerId) -> Result<(), EngineError> {
         self.remove_by(&id.0).await
+    }
+
+    async fn networks(&self) -> Result<Networks, EngineError> {
+        self.list_networks().await
+    }
+
+    async fn create_network(&self, new: &NewNetwork) -> Result<Network, EngineError> {
+        self.make_network(new).await
+    }
+
+    async fn remove_network(&self, id: &NetworkId) -> Result<(), EngineError> {
+        self.remove_network_by(id).await
     }
 
     async fn watch(&self, events: mpsc::Sender<EngineEvent>) {

@@ -13,11 +13,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::{
-    Container, ContainerId, ContainerState, Description, Engine, EngineError, EngineEvent, Health, NewContainer,
-    PullProgress,
+    Container, ContainerId, ContainerState, Description, Engine, EngineError, EngineEvent, Health, Network, NetworkId,
+    Networks, NewContainer, NewNetwork, PullProgress,
 };
 
 mod behaviour;
+mod networks;
 mod world;
 
 pub use behaviour::{Behaviour, ImageBehaviour, Program};
@@ -129,6 +130,8 @@ impl MemoryEngine {
     }
 
     async fn tell_list(&self, events: &mpsc::Sender<EngineEvent>) -> Result<(), Heard> {
+        let networks = self.networks().await.map_err(Heard::EngineDown)?.ours;
+        events.send(EngineEvent::Networks(networks)).await.map_err(|_| Heard::ByNobody)?;
         match self.list().await {
             Ok(list) => events.send(EngineEvent::Listed(list)).await.map_err(|_| Heard::ByNobody),
             Err(error) => Err(Heard::EngineDown(error)),
@@ -268,6 +271,21 @@ impl Engine for MemoryEngine {
         self.world.check_up()?;
         self.world.remove(id);
         Ok(())
+    }
+
+    async fn networks(&self) -> Result<Networks, EngineError> {
+        self.world.check_up()?;
+        Ok(self.world.networks())
+    }
+
+    async fn create_network(&self, new: &NewNetwork) -> Result<Network, EngineError> {
+        self.world.check_up()?;
+        self.world.create_network(new)
+    }
+
+    async fn remove_network(&self, id: &NetworkId) -> Result<(), EngineError> {
+        self.world.check_up()?;
+        self.world.remove_network(id)
     }
 
     async fn watch(&self, events: mpsc::Sender<EngineEvent>) {

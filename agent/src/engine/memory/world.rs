@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use outrigger_protocol::{HealthcheckTest, LogChunk, PlacementId, PortProtocol, PublishedPort};
+use outrigger_protocol::{HealthcheckTest, LogChunk, PlacementId, PortProtocol, PublishMode, PublishedPort};
 use tokio::sync::broadcast;
 
 use super::super::{Container, ContainerId, ContainerState, EngineError, Health, NewContainer};
 use super::Behaviour;
+use super::networks::Bridges;
 
 /// Changes that a slow listener may be behind before it gets the whole list instead.
 const BACKLOG: usize = 16;
@@ -29,6 +30,7 @@ struct Inside {
     down: Option<String>,
     containers: BTreeMap<ContainerId, Entry>,
     images: BTreeSet<String>,
+    bridges: Bridges,
     /// Counts containers made, for their ids.
     made: u64,
     starts: u64,
@@ -55,11 +57,18 @@ impl World {
             down: None,
             containers: BTreeMap::new(),
             images: BTreeSet::new(),
+            bridges: Bridges::default(),
             made: 0,
             starts: 0,
             stops: 0,
         };
         Self { inside: Mutex::new(inside), changes: broadcast::channel(BACKLOG).0 }
+    }
+
+    pub(super) fn with_bridges<T>(&self, what: impl FnOnce(&mut Bridges, &[Container]) -> T) -> T {
+        let inside = &mut *self.inside();
+        let containers: Vec<Container> = inside.containers.values().map(|entry| entry.container.clone()).collect();
+        what(&mut inside.bridges, &containers)
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -141,6 +150,7 @@ impl World {
         if inside.behaviour.disk_full {
             return Err(no_space());
         }
+        inside.bridges.check(&new.spec.networks)?;
         inside.made += 1;
         // Ids differ at the front, as Docker's do.
         let id = ContainerId(format!("{:012x}{:052x}", inside.made, new.placement.0).into());
@@ -265,8 +275,10 @@ impl Inside {
                 digest: digest(&new.spec.image),
                 ports: Vec::new(),
                 pid: None,
+                joined: self.bridges.join(&new.spec.networks, self.made),
             },
-            wanted_ports: new.spec.ports.clone(),
+            // Those of the other mode are the proxy's.
+            wanted_ports: new.spec.ports.iter().filter(|port| port.mode == PublishMode::Host).cloned().collect(),
             has_healthcheck: check.is_some_and(|check| check.test != HealthcheckTest::Disabled),
             start_fails: self.behaviour.of_image(&new.spec.image).start_fails,
             start: 0,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Bytes, CgroupLimits, DeviceMapping as Mapping, MilliCpu, Mount, MountKind, PlacementId, PortProtocol, PublishMode,
-    Ulimit,
+    Attachment, Bytes, CgroupLimits, DeviceMapping as Mapping, MilliCpu, Mount, MountKind, PlacementId, PortProtocol,
+    PublishMode, Ulimit,
 };
 
 use super::super::super::LossLabel;
@@ -24,6 +24,7 @@ fn new(spec: ContainerSpec) -> NewContainer {
         replica: "shop/web.v2.10".parse().unwrap(),
         loss: LossLabel::Exclusive,
         spec: Arc::new(spec),
+        name_servers: vec!["10.212.8.1".parse().unwrap()],
     }
 }
 
@@ -279,4 +280,33 @@ fn what_is_the_default_can_be_taken_back() {
     );
     let host = host_of(ContainerSpec { privileged: true, ..ContainerSpec::default() });
     assert!(host.get("SecurityOpt").is_none() && host.get("CapDrop").is_none());
+}
+
+#[test]
+fn a_container_begins_in_its_first_network_and_asks_its_name_server_unless_the_user_names_one() {
+    let attachment = |name: &str| Attachment { network: name.parse().unwrap(), aliases: vec![] };
+    let networks = vec![attachment("shop_front"), attachment("shop_back")];
+    let joins = ContainerSpec { networks, network_mode: Some("bridge".into()), ..ContainerSpec::default() };
+    let body = json(joins.clone());
+    assert_eq!(body["HostConfig"]["NetworkMode"], "outrigger_shop_front");
+    assert_eq!(body["HostConfig"]["Dns"], serde_json::json!(["10.212.8.1"]));
+    let own = json(ContainerSpec { dns: vec!["9.9.9.9".into()], ..joins });
+    assert_eq!(own["HostConfig"]["Dns"], serde_json::json!(["9.9.9.9"]));
+    let none = json(ContainerSpec { network_mode: Some("none".into()), ..ContainerSpec::default() });
+    assert_eq!(none["HostConfig"]["NetworkMode"], "none");
+    assert_eq!(none["HostConfig"]["Dns"], serde_json::Value::Null);
+}
+
+#[test]
+fn the_engine_opens_only_the_ports_that_are_its_own() {
+    let port = |host, mode| PublishedPort {
+        container: 80,
+        host: Some(host),
+        address: None,
+        protocol: PortProtocol::Tcp,
+        mode,
+    };
+    let ports = vec![port(8080, PublishMode::Ingress), port(8081, PublishMode::Host)];
+    let body = json(ContainerSpec { ports, ..ContainerSpec::default() });
+    assert_eq!(body["HostConfig"]["PortBindings"], serde_json::json!({"80/tcp": [{"HostPort": "8081"}]}));
 }

@@ -88,6 +88,16 @@ pub(super) struct Config {
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Network {
     pub(super) ports: Option<HashMap<String, Option<Vec<Port>>>>,
+    pub(super) networks: Option<HashMap<String, Option<Endpoint>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Endpoint {
+    #[serde(rename = "IPAddress")]
+    pub(super) ip_address: Option<String>,
+    #[serde(rename = "GlobalIPv6Address")]
+    pub(super) global_ipv6_address: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,6 +3,16 @@
 use super::*;
 
 /// As Docker 20.10 answers, less what is not read.
+fn config(scope: &str) -> DockerConfig {
+    DockerConfig {
+        socket: "/x".into(),
+        flavour: super::super::Flavour::Docker,
+        scope: scope.to_owned(),
+        device: scope.parse().unwrap(),
+        policy: std::sync::Arc::default(),
+    }
+}
+
 fn recorded(state: &str) -> Inspected {
     let text = r#"{
       "Id": "f00d5e3a8c4b1f00d5e3a8c4b1f00d5e3a8c4b1f00d5e3a8c4b1f00d5e3a8c4b",
@@ -22,7 +32,7 @@ fn recorded(state: &str) -> Inspected {
 }
 
 fn state(text: &str) -> ContainerState {
-    ours(recorded(text), "pi-4").unwrap().state
+    ours(recorded(text), &config("pi-4")).unwrap().state
 }
 
 #[test]
@@ -30,7 +40,7 @@ fn a_running_container_is_read_whole() {
     let running = r#"{"Status": "running", "Running": true, "Pid": 4711, "ExitCode": 0, "OOMKilled": false,
       "StartedAt": "2026-11-22T16:58:02.5Z", "FinishedAt": "0001-01-01T00:00:00Z",
       "Health": {"Status": "unhealthy", "FailingStreak": 3, "Log": []}}"#;
-    let container = ours(recorded(running), "pi-4").unwrap();
+    let container = ours(recorded(running), &config("pi-4")).unwrap();
     assert_eq!(container.placement.0, 0x2a);
     assert_eq!(container.replica.to_string(), "shop/web.1");
     assert_eq!(container.loss, LossLabel::Wait);
@@ -59,14 +69,14 @@ fn endings_are_told_apart() {
 #[test]
 fn what_another_scope_or_nobody_labelled_is_not_ours() {
     let running = r#"{"Status": "running", "Running": true}"#;
-    assert_eq!(ours(recorded(running), "pi-5"), None);
+    assert_eq!(ours(recorded(running), &config("pi-5")), None);
     let mut bare = recorded(running);
     bare.config.labels = None;
-    assert_eq!(ours(bare, "pi-4"), None);
+    assert_eq!(ours(bare, &config("pi-4")), None);
     let mut strange = recorded(running);
     let labels = strange.config.labels.as_mut().unwrap();
     labels.insert("outrigger.placement".to_owned(), "not a number".to_owned());
-    assert_eq!(ours(strange, "pi-4"), None);
+    assert_eq!(ours(strange, &config("pi-4")), None);
 }
 
 #[test]
