@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use outrigger_compose::{Sources, load};
 use outrigger_protocol::{
-    Bytes, ContainerSpec, DeviceMapping, GpuRequest, Healthcheck, HealthcheckTest, LossPolicy, MilliCpu, Mode, Mount,
-    MountKind, Order, PortProtocol, PublishMode, PublishedPort, RestartCondition, RestartPolicy, ServiceSpec,
-    UpdateFailure, VolumeMove,
+    Attachment, Bytes, ContainerSpec, DeviceMapping, GpuRequest, Healthcheck, HealthcheckTest, LossPolicy, MilliCpu,
+    Mode, Mount, MountKind, Order, PortProtocol, PublishMode, PublishedPort, RestartCondition, RestartPolicy,
+    ServiceSpec, Traffic, UpdateFailure, VolumeMove,
 };
 
 /// The service of a file in which `keys` stand under it, with a few volumes and a second service around.
@@ -44,8 +44,13 @@ fn words(of: &[&str]) -> Vec<String> {
 #[test]
 fn nothing_but_an_image_gets_the_defaults() {
     let plain = service("");
-    let expected =
-        ContainerSpec { image: "x".to_owned(), stop_grace: Duration::from_secs(10), ..ContainerSpec::default() };
+    let expected = ContainerSpec {
+        image: "x".to_owned(),
+        stop_grace: Duration::from_secs(10),
+        networks: vec![Attachment { network: "s_default".parse().unwrap(), aliases: vec![] }],
+        ..ContainerSpec::default()
+    };
+    assert_eq!(plain.traffic, Traffic::default());
     assert_eq!(plain.container, expected);
     assert_eq!((plain.mode, plain.loss, plain.lost_after), (Mode::Replicated(1), LossPolicy::Available, None));
     assert_eq!(plain.volume_move, VolumeMove::Stay);
@@ -91,7 +96,8 @@ fn ports_are_short_or_long() {
         host,
         address: None,
         protocol: PortProtocol::Tcp,
-        mode: PublishMode::Host,
+        // A fixed number without an address is opened everywhere.
+        mode: if host.is_some() { PublishMode::Ingress } else { PublishMode::Host },
     };
     assert_eq!(container("ports: [80, '8080:81']").ports, [port(None, 80), port(Some(8080), 81)]);
     let range = container("ports: ['8000-8002:80-82']").ports;
@@ -106,6 +112,12 @@ fn ports_are_short_or_long() {
     };
     assert_eq!(container(long).ports, [expected]);
     assert_eq!(container("ports: [{ target: 80, published: '8080' }]").ports, [port(Some(8080), 80)]);
+    let host = PublishedPort { mode: PublishMode::Host, ..port(Some(8080), 80) };
+    assert_eq!(container("ports: [{ target: 80, published: '8080', mode: host }]").ports, std::slice::from_ref(&host));
+    assert_eq!(container("network_mode: bridge\nports: ['8080:80']").ports, std::slice::from_ref(&host));
+    assert_eq!(container("ports: ['0.0.0.0:8080:80']").ports, [port(Some(8080), 80)]);
+    let local = PublishedPort { address: Some("127.0.0.1".parse().unwrap()), ..host };
+    assert_eq!(container("ports: ['127.0.0.1:8080:80']").ports, [local]);
     assert_eq!(container("expose: [80, '90-91/udp']").ports, []);
 }
 

@@ -99,17 +99,9 @@ fn home_assistant_keeps_its_stick_and_says_what_happens_on_loss() {
 }
 
 #[test]
-fn whoami_runs_three_copies_and_its_networks_are_named() {
+fn whoami_runs_three_copies_in_a_network_of_its_own() {
     let outcome = load(Some("web".parse().unwrap()), &sources(include_str!("files/whoami.yaml")));
-    let ignored = "ignored: every service uses the engine's default network for now";
-    assert_eq!(
-        shown(&outcome),
-        [
-            format!("compose.yaml:18:5: warning: services.traefik.networks: {ignored}"),
-            format!("compose.yaml:22:5: warning: services.whoami.networks: {ignored}"),
-            format!("compose.yaml:36:1: warning: networks: {ignored}"),
-        ]
-    );
+    assert_eq!(shown(&outcome), Vec::<String>::new());
     let traefik = service(&outcome, "traefik");
     let ports: Vec<_> = traefik.container.ports.iter().map(|port| (port.host, port.container)).collect();
     assert_eq!(ports, [(Some(80), 80), (Some(8080), 8080)]);

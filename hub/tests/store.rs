@@ -20,13 +20,13 @@ const CHILD: &str = "OUTRIGGER_TEST_STORE";
 const FULL: &str = "OUTRIGGER_TEST_FULL_DISK";
 
 fn stack(number: u64) -> Record {
-    let value = StackRecord { services: vec![], applied_unix_ms: Some(number) };
+    let value = StackRecord { services: vec![], networks: vec![], applied_unix_ms: Some(number) };
     Record { key: Key::Stack(format!("s{number}").parse().unwrap()), value: Some(Value::Stack(value)) }
 }
 
 /// One that is written over and over.
 fn counter(number: u64) -> Record {
-    let value = StackRecord { services: vec![], applied_unix_ms: Some(number) };
+    let value = StackRecord { services: vec![], networks: vec![], applied_unix_ms: Some(number) };
     Record { key: Key::Stack("counter".parse().unwrap()), value: Some(Value::Stack(value)) }
 }
 
@@ -164,7 +164,7 @@ fn fill_up(folder: &Path) {
     let mut store = Store::open(folder).unwrap();
     let large = |number: u64| {
         let services = (0..2000).map(|service| format!("service-{service}").parse().unwrap()).collect();
-        let value = StackRecord { services, applied_unix_ms: None };
+        let value = StackRecord { services, networks: vec![], applied_unix_ms: None };
         Record { value: Some(Value::Stack(value)), ..stack(number) }
     };
     let mut saved = vec![];

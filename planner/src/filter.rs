@@ -216,14 +216,7 @@ impl fmt::Display for Refused<'_> {
             }
             Self::Generic { kind, free, wanted } => write!(f, "{free} of `{kind}` are free, {wanted} are reserved"),
             Self::Attached(path) => write!(f, "{path} is not attached"),
-            Self::Port(protocol, port) => {
-                let protocol = match protocol {
-                    PortProtocol::Tcp => "tcp",
-                    PortProtocol::Udp => "udp",
-                    PortProtocol::Sctp => "sctp",
-                };
-                write!(f, "port {port}/{protocol} is taken by another copy")
-            }
+            Self::Port(protocol, port) => write!(f, "port {port}/{protocol} is taken by another copy"),
             Self::MaxPerDevice(most) => write!(f, "it has {most} copies of the service, the most that one may have"),
             Self::Crowded => write!(f, "it has {MAX_REPLICAS_PER_DEVICE} copies, the most that one may have"),
             Self::TooLarge { copies, bytes } => {

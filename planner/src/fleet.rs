@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use outrigger_protocol::{
-    DeviceName, Epoch, FleetId, Generation, Moment, PlacementId, Platform, ServiceRef, StackName, Stamp,
+    DeviceName, Epoch, FleetId, Generation, Moment, NetworkName, NetworkSpec, PlacementId, Platform, ServiceRef,
+    StackName, Stamp,
 };
 
 use crate::device::Device;
@@ -34,6 +35,8 @@ pub struct Fleet {
     pub(crate) devices: Table<DeviceName, DeviceIx, Device>,
     pub(crate) services: Table<ServiceRef, ServiceIx, Service>,
     pub(crate) stacks: BTreeMap<StackName, StackRecord>,
+    /// Networks that stacks define, or that copies still join.
+    pub(crate) networks: BTreeMap<NetworkName, NetworkSpec>,
     pub(crate) image_platforms: BTreeMap<String, Vec<Platform>>,
     pub(crate) placements: Shared<PlacementId, Placement>,
     /// Devices that may be given work, best first.
@@ -110,6 +113,7 @@ impl Fleet {
             devices: Table::new(),
             services: Table::new(),
             stacks: BTreeMap::new(),
+            networks: BTreeMap::new(),
             image_platforms: BTreeMap::new(),
             placements: Shared::default(),
             index: Index::default(),

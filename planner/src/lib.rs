@@ -21,6 +21,7 @@ mod load;
 #[cfg(test)]
 mod model;
 mod need;
+mod networks;
 mod note;
 mod observe;
 mod plan;

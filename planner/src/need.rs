@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use outrigger_protocol::{MAX_ASSIGNED, Mount, MountKind, PortProtocol, PublishedPort, ServiceSpec, spec_bytes};
+use outrigger_protocol::{
+    ContainerSpec, MAX_ASSIGNED, Mount, MountKind, PortProtocol, PublishMode, PublishedPort, ServiceSpec, spec_bytes,
+};
 
 use crate::service::Content;
 
@@ -18,6 +20,9 @@ pub(crate) const MOST_CPU: u32 = 10_000_000;
 /// A copy that takes no more than this in an assignment is counted with its specification each time: two thousand of them
 /// fit, so there is no need to know which of them share one.
 const SMALL: usize = 1024;
+
+/// Bytes of a network in an assignment besides its name: a length and two flags.
+const NETWORK: usize = 4;
 
 /// Kind under which graphics processors are counted, however they were asked for.
 pub(crate) const GPU: &str = "gpu";
@@ -136,9 +141,14 @@ impl Need {
             attached: spec.container.devices.iter().map(|d| &d.host).filter(|p| is_reported(p)).cloned().collect(),
             memory_limit: spec.container.limits.memory.is_some(),
             local_volume: spec.container.mounts.iter().any(is_local_volume),
-            spec_bytes: spec_bytes(&spec.container),
+            spec_bytes: spec_bytes(&spec.container) + network_bytes(&spec.container),
         }
     }
+}
+
+/// Bytes of the networks that it joins in an assignment, if it is the only one that joins them.
+fn network_bytes(spec: &ContainerSpec) -> usize {
+    spec.networks.iter().map(|attachment| attachment.network.as_str().len() + NETWORK).sum()
 }
 
 /// Graphics processors count once, whether reserved as a generic resource, asked of the engine, or both.
@@ -180,7 +190,11 @@ fn is_local_volume(mount: &Mount) -> bool {
 }
 
 impl HostPort {
+    /// None for one that every device opens: that needs nothing of the device where a copy runs.
     fn of(published: &PublishedPort) -> Option<Self> {
+        if published.mode == PublishMode::Ingress {
+            return None;
+        }
         let port = published.host.filter(|&port| port != 0)?;
         Some(Self { protocol: published.protocol, port, address: published.address.filter(|a| !a.is_unspecified()) })
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    DeviceName, Epoch, Facts, FleetId, Generation, LossPolicy, PlacementId, Platform, Revision, ServiceName,
-    ServiceRef, ServiceSpec, StackName,
+    DeviceName, Epoch, Facts, FleetId, Generation, LossPolicy, NetworkName, NetworkSpec, PlacementId, Platform,
+    Revision, ServiceName, ServiceRef, ServiceSpec, StackName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,8 @@ pub enum Key {
     Placement(PlacementId),
     /// What the registry says about an image.
     Image(String),
+    /// A network.
+    Network(NetworkName),
 }
 
 /// Content of an entry.
@@ -53,6 +55,8 @@ pub enum Value {
     Placement(Box<PlacementRecord>),
     /// Of [`Key::Image`].
     Image(Vec<Platform>),
+    /// Of [`Key::Network`].
+    Network(NetworkSpec),
 }
 
 /// The fleet itself.
@@ -69,6 +73,8 @@ pub struct MetaRecord {
 pub struct StackRecord {
     /// Its services, by name.
     pub services: Vec<ServiceName>,
+    /// The networks that it defines, by name.
+    pub networks: Vec<NetworkSpec>,
     /// When it was applied, for people.
     pub applied_unix_ms: Option<u64>,
 }

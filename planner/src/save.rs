@@ -55,6 +55,7 @@ impl Fleet {
                 (Key::Stack(name), Value::Stack(stack)) => drop(fleet.stacks.insert(name, stack)),
                 (Key::Service(name), Value::Service(service)) => fleet.put_service(name, *service),
                 (Key::Device(name), Value::Device(device)) => drop(fleet.add_device(&name, *device, now)),
+                (Key::Network(name), Value::Network(network)) => drop(fleet.networks.insert(name, network)),
                 (Key::Image(image), Value::Image(platforms)) => drop(fleet.image_platforms.insert(image, platforms)),
                 (key, _) => ignored.push(format!("{key:?} has a value of another sort")),
             }

@@ -39,7 +39,7 @@ impl Fleet {
             replicas.push(Assigned { placement: id, replica: replica(service, copy.number), spec, goal, loss });
         }
         replicas.sort_by(|a, b| a.replica.cmp(&b.replica).then(a.placement.cmp(&b.placement)));
-        let networks = Vec::new();
+        let networks = self.networks_of(&specs);
         Some(Assignment { fleet: self.id, stamp: self.stamp(device.generation), specs, replicas, networks })
     }
 

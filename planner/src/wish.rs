@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use outrigger_protocol::{DeviceName, PlacementId, Platform, ServiceRef, StackName, StackSpec};
+use outrigger_protocol::{
+    DeviceName, NetworkName, PlacementId, Platform, PortProtocol, ServiceRef, StackName, StackSpec,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -128,6 +130,60 @@ pub enum Refusal {
         on: String,
         /// What is wrong.
         why: &'static str,
+    },
+    /// A service joins a network that nobody defines.
+    #[error(
+        "`{service}` joins the network `{network}`, which no stack defines; deploy the stack that defines it first, or take \
+         `external: true` away"
+    )]
+    NoNetwork {
+        /// The service.
+        service: ServiceRef,
+        /// The network.
+        network: NetworkName,
+    },
+    /// Two stacks say different things about one network.
+    #[error("the network `{network}` is also defined by stack `{stack}`, which says something else about it")]
+    NetworkDiffers {
+        /// The network.
+        network: NetworkName,
+        /// The other stack.
+        stack: StackName,
+    },
+    /// A network would change under containers that are in it.
+    #[error(
+        "the network `{network}` cannot be changed while `{service}` is in it; give the changed one another name, or remove \
+         the stack first"
+    )]
+    NetworkInUse {
+        /// The network.
+        network: NetworkName,
+        /// A service in it.
+        service: ServiceRef,
+    },
+    /// A network would go that another stack's service is in.
+    #[error("stack `{stack}` lends the network `{network}` to `{to}`, which must go first")]
+    NetworkLent {
+        /// The network.
+        network: NetworkName,
+        /// The stack that defines it.
+        stack: StackName,
+        /// A service of another stack in it.
+        to: ServiceRef,
+    },
+    /// A port that every device opens, and that another service has.
+    #[error(
+        "`{service}` cannot publish port {port}/{protocol}: `{by}` has it, and a port that every device opens leads to one service"
+    )]
+    PortTaken {
+        /// The service.
+        service: ServiceRef,
+        /// The port.
+        port: u16,
+        /// TCP or UDP.
+        protocol: PortProtocol,
+        /// Who has it.
+        by: ServiceRef,
     },
     /// Nothing to resume.
     #[error("no change of `{0}` is paused")]

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_protocol::{
-    DeviceName, Mode, Moment, Platform, Revision, ServiceName, ServiceRef, ServiceSpec, StackName, StackSpec,
+    DeviceName, Mode, Moment, NetworkName, NetworkSpec, Platform, Revision, ServiceName, ServiceRef, ServiceSpec,
+    StackName, StackSpec,
 };
 
 use crate::fleet::Fleet;
@@ -18,6 +19,7 @@ use crate::wish::{Availability, MAX_REPLICAS, Refusal, Wish};
 #[derive(Default)]
 struct Outcome {
     stack: Option<(StackName, Option<StackRecord>)>,
+    networks: Vec<(NetworkName, Option<NetworkSpec>)>,
     services: Vec<(ServiceRef, ServiceRecord)>,
     devices: Vec<(DeviceName, Option<DeviceRecord>)>,
     image: Option<(String, Vec<Platform>)>,
@@ -35,6 +37,9 @@ impl Fleet {
         let mut records = Vec::new();
         if let Some((name, stack)) = outcome.stack {
             records.push(Record { key: Key::Stack(name), value: stack.map(Value::Stack) });
+        }
+        for (name, network) in outcome.networks {
+            records.push(Record { key: Key::Network(name), value: network.map(Value::Network) });
         }
         for (name, service) in outcome.services {
             records.push(Record { key: Key::Service(name), value: Some(Value::Service(Box::new(service))) });
@@ -64,6 +69,12 @@ impl Fleet {
             match stack {
                 Some(stack) => drop(self.stacks.insert(name, stack)),
                 None => drop(self.stacks.remove(&name)),
+            }
+        }
+        for (name, network) in outcome.networks {
+            match network {
+                Some(network) => drop(self.networks.insert(name, network)),
+                None => drop(self.networks.remove(&name)),
             }
         }
         for (name, record) in outcome.services {
@@ -115,6 +126,7 @@ impl Fleet {
 
     fn apply(&self, stack: &StackSpec, applied_unix_ms: Option<u64>) -> Result<Outcome, Refusal> {
         check_stack(stack)?;
+        self.check_shared(stack)?;
         let reference = |service: &ServiceName| ServiceRef { stack: stack.name.clone(), service: service.clone() };
         let mut services = Vec::new();
         for spec in &stack.services {
@@ -131,13 +143,14 @@ impl Fleet {
         }
         let mut names: Vec<ServiceName> = stack.services.iter().map(|spec| spec.name.clone()).collect();
         names.sort();
-        let record = StackRecord { services: names, applied_unix_ms };
+        let networks = self.changed_networks(&stack.name, &stack.networks);
+        let record = StackRecord { services: names, networks: stack.networks.clone(), applied_unix_ms };
         let count = stack.services.len();
         let text =
             format!("stack {} is applied with {count} {}", stack.name, if count == 1 { "service" } else { "services" });
         let note = Note { stack: Some(stack.name.clone()), ..Note::new(NoteKind::StackApplied, text) };
         let stack = Some((stack.name.clone(), Some(record)));
-        Ok(Outcome { stack, services, notes: vec![note], ..Outcome::default() })
+        Ok(Outcome { stack, networks, services, notes: vec![note], ..Outcome::default() })
     }
 
     /// A service with another specification. A container made from the same is the same revision.
@@ -176,13 +189,15 @@ impl Fleet {
 
     fn remove_stack(&self, name: &StackName) -> Result<Outcome, Refusal> {
         let stack = self.stacks.get(name).ok_or_else(|| Refusal::NoStack(name.clone()))?;
+        self.check_lent(name, &BTreeSet::new())?;
+        let networks = self.changed_networks(name, &[]);
         let services = stack.services.iter();
         let services = services
             .filter_map(|service| self.removed(&ServiceRef { stack: name.clone(), service: service.clone() }))
             .collect();
         let note = Note::new(NoteKind::StackRemoved, format!("stack {name} is removed"));
         let note = Note { stack: Some(name.clone()), ..note };
-        Ok(Outcome { stack: Some((name.clone(), None)), services, notes: vec![note], ..Outcome::default() })
+        Ok(Outcome { stack: Some((name.clone(), None)), networks, services, notes: vec![note], ..Outcome::default() })
     }
 
     fn known(&self, name: &ServiceRef) -> Result<&Service, Refusal> {

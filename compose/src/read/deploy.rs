@@ -63,10 +63,17 @@ fn read_rest(fields: &mut Fields<'_>, deploy: &mut Deploy, container: &mut Conta
         deploy.update = config;
     }
     deploy.labels = fields.take("labels").map(|at| read_labels(&at)).unwrap_or_default();
-    fields.name_unsupported(&[
-        ("rollback_config", Warning, "a failed update is not rolled back"),
-        ("endpoint_mode", Warning, "services have no virtual addresses yet"),
-    ]);
+    if let Some(at) = fields.take("endpoint_mode") {
+        endpoint_mode(&at);
+    }
+    fields.name_unsupported(&[("rollback_config", Warning, "a failed update is not rolled back")]);
+}
+
+/// A copy's own address ends at its device, so that there is nothing to go round-robin over from another one.
+fn endpoint_mode(at: &At<'_>) {
+    if at.choice(&[("vip", false), ("dnsrr", true)]) == Some(true) {
+        at.warn("ignored: the service gets a virtual address; `tasks.NAME` has one for each copy");
+    }
 }
 
 fn copies(mode: Option<&At<'_>>, replicas: Option<&At<'_>>, scale: Option<&At<'_>>) -> Mode {

@@ -16,6 +16,7 @@ mod healthcheck;
 mod image;
 mod mounts;
 mod network;
+mod networks;
 mod pairs;
 mod policy;
 mod ports;

@@ -5,18 +5,23 @@ use std::net::IpAddr;
 use outrigger_protocol::ContainerSpec;
 
 use super::world::World;
-use super::{At, Fields, extra_hosts, ports};
+use super::{At, Fields, extra_hosts, networks, ports};
 use crate::context::clip;
-use crate::diagnostic::Severity::Warning;
-use crate::suggest::did_you_mean;
+use crate::diagnostic::Severity::{Error, Warning};
 
 pub(crate) fn read(fields: &mut Fields<'_>, world: &World, container: &mut ContainerSpec) {
     container.network_mode = fields.take_filled("network_mode").and_then(|at| mode(&at));
-    if let Some(at) = fields.take("networks") {
-        networks(&at, world);
+    let networks = fields.take("networks");
+    match (&container.network_mode, &networks) {
+        (Some(mode), Some(at)) => {
+            at.report_key(Error, format!("`network_mode: {mode}` and `networks` contradict each other"))
+        }
+        (Some(_), None) => (),
+        (None, at) => container.networks = networks::read_attachments(at.as_ref(), world),
     }
     if let Some(at) = fields.take("ports") {
-        container.ports = ports::read(&at);
+        let joins = container.network_mode.is_none();
+        container.ports = ports::read(&at, joins);
         let mode = container.network_mode.as_deref().filter(|mode| *mode != "bridge");
         if let Some(mode) = mode.filter(|_| !container.ports.is_empty()) {
             at.report_key(Warning, format!("ignored: with `network_mode: {mode}` there is nothing to publish"));
@@ -46,22 +51,6 @@ fn mode(at: &At<'_>) -> Option<String> {
     }
 }
 
-fn networks(at: &At<'_>, world: &World) {
-    at.report_key(Warning, "ignored: every service uses the engine's default network for now");
-    let names: Vec<(&str, At<'_>)> = match at.is_map() {
-        true => at.entries(),
-        false => at.items().into_iter().filter_map(|item| Some((item.text()?, item))).collect(),
-    };
-    for (name, item) in names {
-        if name == "default" || world.networks.contains(name) {
-            continue;
-        }
-        let message = format!("there is no network `{}` under the top-level `networks:`", clip(name));
-        let help = did_you_mean(name, world.networks.iter().map(String::as_str));
-        item.report(crate::Severity::Error, item.key_mark, message, help);
-    }
-}
-
 /// Says which ports others may use; nothing is opened by it, in Docker neither.
 fn expose(at: &At<'_>) {
     for item in at.items() {
@@ -74,19 +63,10 @@ fn expose(at: &At<'_>) {
     }
 }
 
+/// As it was written: the container itself sees it.
 fn host_name(at: &At<'_>) -> Option<String> {
     let text = at.filled()?;
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'))
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if text.len() <= 253 && text.split('.').all(is_label) {
-        return Some(text);
-    }
-    at.error(format!("`{}` is no host name", clip(&text)));
-    None
+    at.check(networks::host_name(&text)).map(|_| text)
 }
 
 fn name_servers(at: &At<'_>) -> Vec<String> {

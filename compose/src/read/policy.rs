@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger_protocol::{LossPolicy, Order, VolumeMove};
+use outrigger_protocol::{Affinity, LossPolicy, Order, Retry, Traffic, VolumeMove};
 
 use super::Fields;
 use super::deploy::Deploy;
@@ -16,11 +16,12 @@ const SHORTEST_LOSS: Duration = Duration::from_secs(1);
 /// What is longer is a slip.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What happens when a device is lost.
+/// What happens when a device is lost, and how requests are spread.
 pub(crate) struct Policy {
     pub(crate) loss: LossPolicy,
     pub(crate) lost_after: Option<Duration>,
     pub(crate) volume_move: VolumeMove,
+    pub(crate) traffic: Traffic,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,8 @@ enum Loss {
 }
 
 pub(crate) fn read(service: &mut Fields<'_>, deploy: &Deploy) -> Policy {
-    let mut policy = Policy { loss: LossPolicy::Available, lost_after: None, volume_move: VolumeMove::Stay };
+    let traffic = Traffic::default();
+    let mut policy = Policy { loss: LossPolicy::Available, lost_after: None, volume_move: VolumeMove::Stay, traffic };
     let Some(at) = service.take("x-outrigger") else { return policy };
     let Some(mut fields) = Fields::of(&at) else { return policy };
     const LOSSES: &[(&str, Loss)] =
@@ -53,6 +55,7 @@ pub(crate) fn read(service: &mut Fields<'_>, deploy: &Deploy) -> Policy {
     let lease = span("lease", SHORTEST_LEASE);
     policy.lost_after = span("lost_after", SHORTEST_LOSS).map(|(_, span)| span);
     policy.volume_move = fields.take("volume_move").and_then(|at| at.choice(MOVES)).unwrap_or(VolumeMove::Stay);
+    policy.traffic = traffic_of(&mut fields);
     fields.finish();
     policy.loss = match loss {
         None | Some(Loss::Available) => LossPolicy::Available,
@@ -66,4 +69,14 @@ pub(crate) fn read(service: &mut Fields<'_>, deploy: &Deploy) -> Policy {
         at.error("an exclusive service never runs twice, so `deploy.update_config.order` must be `stop-first`");
     }
     policy
+}
+
+fn traffic_of(fields: &mut Fields<'_>) -> Traffic {
+    const AFFINITIES: &[(&str, Affinity)] = &[("none", Affinity::None), ("client", Affinity::ClientAddress)];
+    const RETRIES: &[(&str, Retry)] = &[("connect", Retry::Connect), ("idempotent", Retry::IdempotentHttp)];
+    Traffic {
+        affinity: fields.take("affinity").and_then(|at| at.choice(AFFINITIES)).unwrap_or_default(),
+        proxy_protocol: fields.take("proxy_protocol").and_then(|at| at.boolean()).unwrap_or(false),
+        retry: fields.take("retry").and_then(|at| at.choice(RETRIES)).unwrap_or_default(),
+    }
 }

@@ -1,4 +1,7 @@
 //! `ports`: `8080:80`, ranges, addresses, protocols, and the long form.
+//!
+//! A port with a number and without an address is opened on every device and leads to all copies. The rest is the engine's:
+//! what listens on one address, or on a port that the engine chooses, is a matter of the device where a copy runs.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -14,15 +17,26 @@ const MAX_PORTS: usize = 1_000;
 const PROTOCOLS: &[(&str, PortProtocol)] =
     &[("tcp", PortProtocol::Tcp), ("udp", PortProtocol::Udp), ("sctp", PortProtocol::Sctp)];
 
+const MODES: &[(&str, PublishMode)] = &[("host", PublishMode::Host), ("ingress", PublishMode::Ingress)];
+
 /// First and last port.
 type Range = (u16, u16);
 
-pub(crate) fn read(at: &At<'_>) -> Vec<PublishedPort> {
+/// `joins`: whether the service joins networks of the fleet. Only then can other devices lead to its copies.
+pub(crate) fn read(at: &At<'_>, joins: bool) -> Vec<PublishedPort> {
     let mut ports: Vec<PublishedPort> = Vec::new();
     let mut taken = HashSet::new();
     for item in at.items() {
-        let found = if item.is_map() { read_long(&item) } else { item.text().and_then(|text| item.check(parse(text))) };
-        for port in found.unwrap_or_default() {
+        let (found, mode) = match item.is_map() {
+            true => read_long(&item),
+            false => (item.text().and_then(|text| item.check(parse(text))), None),
+        };
+        for mut port in found.unwrap_or_default() {
+            port.mode = item.check(mode_of(&port, mode, joins)).unwrap_or_default();
+            if port.mode == PublishMode::Ingress {
+                // `0.0.0.0` is every address.
+                port.address = None;
+            }
             if let Some(host) = port.host
                 && !taken.insert((host, port.address, port.protocol))
             {
@@ -39,15 +53,38 @@ pub(crate) fn read(at: &At<'_>) -> Vec<PublishedPort> {
     ports
 }
 
-fn read_long(at: &At<'_>) -> Option<Vec<PublishedPort>> {
+/// The ports, and the mode where it is written.
+fn read_long(at: &At<'_>) -> (Option<Vec<PublishedPort>>, Option<PublishMode>) {
+    let mut mode = None;
+    (read_fields(at, &mut mode), mode)
+}
+
+/// Who opens a port: what is written, else whoever can.
+fn mode_of(port: &PublishedPort, written: Option<PublishMode>, joins: bool) -> Result<PublishMode, String> {
+    let hindrance = if port.host.is_none() {
+        "it has no fixed number, so the engine chooses one where a copy runs"
+    } else if port.address.is_some_and(|address| !address.is_unspecified()) {
+        "it listens on one address, which is one device's"
+    } else if port.protocol == PortProtocol::Sctp {
+        "SCTP is not led from device to device"
+    } else if !joins {
+        "the container joins no network of the fleet"
+    } else {
+        return Ok(written.unwrap_or(PublishMode::Ingress));
+    };
+    match written {
+        Some(PublishMode::Ingress) => Err(format!("`mode: ingress` opens the port on every device, but {hindrance}")),
+        Some(PublishMode::Host) | None => Ok(PublishMode::Host),
+    }
+}
+
+fn read_fields(at: &At<'_>, mode: &mut Option<PublishMode>) -> Option<Vec<PublishedPort>> {
     let mut fields = Fields::of(at)?;
     let target = fields.take("target");
     let published = fields.take("published").and_then(|at| at.filled().and_then(|text| at.check(host_range(&text))));
     let address = fields.take("host_ip").and_then(|at| at.filled().and_then(|text| at.check(address(&text))));
     let protocol = fields.take("protocol").and_then(|at| at.choice(PROTOCOLS)).unwrap_or(PortProtocol::Tcp);
-    if let Some(mode) = fields.take("mode") {
-        mode.choice(&[("host", ()), ("ingress", ())]);
-    }
+    *mode = fields.take("mode").and_then(|at| at.choice(MODES));
     // They describe the port to people and proxies; the engine does nothing with them.
     fields.take("name");
     fields.take("app_protocol");

@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use outrigger_protocol::{ContainerSpec, ServiceName, ServiceSpec};
 
+use super::networks::Link;
 use super::world::World;
 use super::{At, Fields};
-use super::{depends, deploy, devices, environment, healthcheck, image, mounts, network, policy, process, unsupported};
+use super::{
+    depends, deploy, devices, environment, healthcheck, image, mounts, network, networks, policy, process, unsupported,
+};
 
 /// Docker's own default.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Reads one service; none if it can have no specification at all. Problems are reported in either case.
-pub(crate) fn read(at: &At<'_>, world: &World) -> Option<ServiceSpec> {
+/// Its links are given too: they change other services.
+pub(crate) fn read<'a>(at: &At<'a>, world: &World) -> Option<(ServiceSpec, Vec<Link<'a>>)> {
     let key = at.key()?;
     let name = key.parse::<ServiceName>();
     if let Err(error) = &name {
@@ -35,10 +39,15 @@ pub(crate) fn read(at: &At<'_>, world: &World) -> Option<ServiceSpec> {
     container.healthcheck = fields.take("healthcheck").and_then(|at| healthcheck::read(&at));
     let deploy = deploy::read(&mut fields, &mut container);
     let ours = policy::read(&mut fields, &deploy);
-    let depends_on = fields.take("depends_on").map(|at| depends::read(&at, world)).unwrap_or_default();
+    let mut depends_on = fields.take("depends_on").map(|at| depends::read(&at, world)).unwrap_or_default();
+    let links = fields.take("links").map(|at| networks::read_links(&at, world)).unwrap_or_default();
+    // Who links to a service waits for it, in Compose too.
+    depends_on.extend(links.iter().map(|link| link.to.clone()));
+    depends_on.sort();
+    depends_on.dedup();
     unsupported::read(&mut fields, &deploy);
     fields.finish();
-    Some(ServiceSpec {
+    let spec = ServiceSpec {
         name: name.ok()?,
         container,
         mode: deploy.mode,
@@ -53,6 +62,7 @@ pub(crate) fn read(at: &At<'_>, world: &World) -> Option<ServiceSpec> {
         update: deploy.update,
         depends_on,
         labels: deploy.labels,
-        traffic: outrigger_protocol::Traffic::default(),
-    })
+        traffic: ours.traffic,
+    };
+    Some((spec, links))
 }

@@ -7,7 +7,7 @@ use outrigger_protocol::{ServiceSpec, StackName, StackSpec};
 use super::depends::report_circles;
 use super::volumes::read_volumes;
 use super::world::World;
-use super::{At, Fields, service};
+use super::{At, Fields, networks, service};
 use crate::context::{Context, PROJECT, clip};
 use crate::diagnostic::Severity::{Error, Warning};
 use crate::suggest::did_you_mean;
@@ -27,7 +27,11 @@ pub(crate) fn read_stack(
     fields.take("version");
     let prefix = stack.as_ref().map_or("stack", StackName::as_str).to_owned();
     let volumes = fields.take("volumes").map(|at| read_volumes(&at, &prefix)).unwrap_or_default();
-    let networks = fields.take("networks").map(|at| network_names(&at)).unwrap_or_default();
+    let networks_at = fields.take("networks");
+    let networks = networks::read_networks(networks_at.as_ref(), &prefix);
+    if let Some(at) = &networks_at {
+        networks::check_twins(at, &networks);
+    }
     fields.name_unsupported(&[
         ("include", Error, "copy the other file's services here, or deploy it as a stack of its own"),
         ("models", Error, "there are no models to run"),
@@ -54,7 +58,8 @@ pub(crate) fn read_stack(
         networks,
     };
     let specs = read_services(&services_at, services, &world);
-    Some(StackSpec { name: stack?, services: specs, networks: Vec::new() })
+    let networks = networks::definitions(&world.networks, &specs);
+    Some(StackSpec { name: stack?, services: specs, networks })
 }
 
 fn read_services(services_at: &At<'_>, services: &[Entry], world: &World) -> Vec<ServiceSpec> {
@@ -62,6 +67,7 @@ fn read_services(services_at: &At<'_>, services: &[Entry], world: &World) -> Vec
         services_at.error("there is no service in it");
     }
     let mut specs = Vec::new();
+    let mut links = Vec::new();
     for entry in services {
         let at = services_at.entry(&entry.key, entry.mark, &entry.value);
         let cost = usize::try_from(entry.value.cost()).unwrap_or(usize::MAX);
@@ -75,10 +81,13 @@ fn read_services(services_at: &At<'_>, services: &[Entry], world: &World) -> Vec
             let help = first.map(|profile| format!("activate one with --profile {profile}"));
             at.report(Warning, at.key_mark, message, help);
         } else {
-            specs.extend(service::read(&at, world));
+            let Some((spec, linked)) = service::read(&at, world) else { continue };
+            links.push((spec.name.clone(), linked));
+            specs.push(spec);
         }
     }
     specs.sort_by(|a, b| a.name.cmp(&b.name));
+    networks::apply_links(&mut specs, &links);
     report_circles(services_at, &specs);
     specs
 }
@@ -97,16 +106,6 @@ fn stack_name(given: Option<StackName>, fields: &mut Fields<'_>) -> Option<Stack
         return None;
     };
     at.check(at.text()?.parse::<StackName>().map_err(|error| error.to_string()))
-}
-
-/// Names resolve across devices later; until then the definition of a network has no effect.
-fn network_names(at: &At<'_>) -> BTreeSet<String> {
-    let entries = at.entries();
-    if !entries.is_empty() {
-        let message = "ignored: every service uses the engine's default network for now";
-        at.report_key(Warning, message);
-    }
-    entries.iter().map(|(name, _)| (*name).to_owned()).collect()
 }
 
 /// The services of which no profile is active. A profile that no service has is probably a slip.

@@ -27,7 +27,6 @@ const UNSUPPORTED: &[(&str, Severity, &str)] = &[
     ("dns_search", Warning, "names are not completed"),
     ("domainname", Warning, "the container has no domain name"),
     ("external_links", Error, "the container would not find the others"),
-    ("links", Warning, "services are not yet found by name"),
     ("mac_address", Warning, "the engine chooses the address"),
     ("mem_swappiness", Warning, "the kernel's default applies"),
     ("memswap_limit", Warning, "the engine's default applies to swap"),

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use outrigger_protocol::NetworkName;
+
 /// The stack around a service.
 pub(crate) struct World {
     /// Names of all services.
@@ -9,7 +11,7 @@ pub(crate) struct World {
     /// Those left out because of their profiles.
     pub(crate) left_out: BTreeSet<String>,
     pub(crate) volumes: BTreeMap<String, Volume>,
-    pub(crate) networks: BTreeSet<String>,
+    pub(crate) networks: BTreeMap<String, Network>,
 }
 
 /// A named volume of the stack.
@@ -19,4 +21,15 @@ pub(crate) struct Volume {
     pub(crate) name: String,
     pub(crate) driver: Option<String>,
     pub(crate) options: Vec<(String, String)>,
+}
+
+/// A network that services of the stack may join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Network {
+    /// Its name in the fleet.
+    pub(crate) name: NetworkName,
+    pub(crate) internal: bool,
+    pub(crate) ipv6: bool,
+    /// Whether another stack defines it.
+    pub(crate) external: bool,
 }

@@ -67,6 +67,11 @@ impl From<Refusal> for Refused {
             | Refusal::NoDevices(_)
             | Refusal::NoCopy(_) => ProblemKind::NotFound,
             Refusal::Global(_) | Refusal::NotPaused(_) | Refusal::Connected(_) => ProblemKind::Conflict,
+            Refusal::NoNetwork { .. }
+            | Refusal::NetworkDiffers { .. }
+            | Refusal::NetworkInUse { .. }
+            | Refusal::NetworkLent { .. }
+            | Refusal::PortTaken { .. } => ProblemKind::Conflict,
             Refusal::TooMany { .. } | Refusal::Twice { .. } | Refusal::Depends { .. } => ProblemKind::Malformed,
         };
         Problem::new(kind, refusal.to_string()).into()

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use outrigger_planner::{Availability, Fate, Heard, IfLost, LabelRule, Policy, RollState, Verdict, Wish};
 use outrigger_protocol::{
-    Bye, ByeReason, DeviceName, EngineState, Permille, ReplicaName, ServiceRef, ServiceSpec, SessionNumber, StackName,
-    StackSpec, Throttling,
+    Bye, ByeReason, DeviceName, EngineState, NetworkSpec, Permille, ReplicaName, ServiceRef, ServiceSpec,
+    SessionNumber, StackName, StackSpec, Throttling,
 };
 
 use super::World;
@@ -16,6 +16,7 @@ use super::words::{device, service, time, words};
 pub struct Teller {
     world: World,
     stacks: BTreeMap<StackName, Vec<ServiceSpec>>,
+    networks: BTreeMap<StackName, Vec<NetworkSpec>>,
     marked: (usize, u32, u32),
     foreseen: Vec<IfLost>,
 }
@@ -25,7 +26,13 @@ pub fn tell(name: &str, text: &str) {
     let mut policy = Policy::default();
     let settings = text.lines().filter_map(|line| line.trim().strip_prefix("policy "));
     settings.flat_map(words).for_each(|word| set(&mut policy, &word));
-    let mut teller = Teller { world: World::new(policy), stacks: BTreeMap::new(), marked: (0, 0, 0), foreseen: vec![] };
+    let mut teller = Teller {
+        world: World::new(policy),
+        stacks: BTreeMap::new(),
+        networks: BTreeMap::new(),
+        marked: (0, 0, 0),
+        foreseen: vec![],
+    };
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') || line.starts_with("policy ") {
@@ -92,6 +99,19 @@ impl Teller {
                 services.push(spec);
                 Ok(())
             }
+            ["network", stack, name, flags @ ..] => {
+                let (internal, ipv6) = (flags.contains(&"internal"), flags.contains(&"ipv6"));
+                let spec = NetworkSpec { name: name.parse().unwrap(), internal, ipv6 };
+                let networks = self.networks.entry(stack.parse().unwrap()).or_default();
+                networks.retain(|known| known.name != spec.name);
+                networks.push(spec);
+                Ok(())
+            }
+            ["no-network", stack, name] => {
+                let networks = self.networks.entry(stack.parse().unwrap()).or_default();
+                networks.retain(|known| known.name.as_str() != *name);
+                Ok(())
+            }
             ["without", name] => {
                 let reference = reference(name);
                 self.stacks.entry(reference.stack).or_default().retain(|known| known.name != reference.service);
@@ -150,7 +170,8 @@ impl Teller {
             ["apply", stack] => {
                 let name: StackName = stack.parse().unwrap();
                 let services = self.stacks.get(&name).cloned().unwrap_or_default();
-                Wish::Apply { stack: StackSpec { name, services, networks: vec![] }, applied_unix_ms: None }
+                let networks = self.networks.get(&name).cloned().unwrap_or_default();
+                Wish::Apply { stack: StackSpec { name, services, networks }, applied_unix_ms: None }
             }
             ["remove", stack] => Wish::RemoveStack(stack.parse().unwrap()),
             ["scale", service, count] => Wish::Scale { service: reference(service), replicas: count.parse().unwrap() },
@@ -287,6 +308,11 @@ impl Teller {
             [device, "lost", "after", span] => {
                 let after = world.fleet.device(&name(device)).ok_or("there is no such device")?.lost_after;
                 is(after == time(span), || format!("after {after:?}"))
+            }
+            ["networks", device, networks @ ..] => {
+                let assignment = world.fleet.assignment(&name(device)).ok_or("there is no such device")?;
+                let told: Vec<String> = assignment.networks.iter().map(|network| network.name.to_string()).collect();
+                is(told == networks, || format!("{told:?}"))
             }
             [what, "on", devices @ ..] => {
                 let running = world.running(what);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use outrigger_protocol::{
-    AttachedDevice, Bytes, CgroupVersion, Constraint, ConstraintKey, ContainerSpec, DeviceKind, DeviceMapping, Engine,
-    EngineKind, Facts, GenericResource, GpuRequest, LossPolicy, MemoryLimits, MilliCpu, Mode, Mount, MountKind, Order,
-    PortProtocol, PublishMode, PublishedPort, Reservation, ServiceName, ServiceSpec, Traffic, UpdateConfig,
-    UpdateFailure, VolumeMove,
+    AttachedDevice, Attachment, Bytes, CgroupVersion, Constraint, ConstraintKey, ContainerSpec, DeviceKind,
+    DeviceMapping, Engine, EngineKind, Facts, GenericResource, GpuRequest, LossPolicy, MemoryLimits, MilliCpu, Mode,
+    Mount, MountKind, Order, PortProtocol, PublishMode, PublishedPort, Reservation, ServiceName, ServiceSpec, Traffic,
+    UpdateConfig, UpdateFailure, VolumeMove,
 };
 
 /// Words of a line; what stands in quotes is one word.
@@ -85,6 +85,10 @@ pub fn device(words: &[String]) -> (Facts, Vec<(String, String)>) {
             "label" => labels.push(pair(value())),
             "engine-label" => facts.labels.push(pair(value())),
             "runs" => facts.also_runs.push(value().parse().unwrap()),
+            "mesh" => {
+                facts.mesh_port = Some(7946);
+                facts.address = Some(value().parse().unwrap());
+            }
             "no-memory-limits" => facts.memory_limits = MemoryLimits::Off,
             "attached" => {
                 let path = value().clone();
@@ -168,6 +172,15 @@ pub fn service(name: &str, words: &[String]) -> ServiceSpec {
                 spec.container.gpus.push(request);
             }
             "port" => spec.container.ports.push(port(value())),
+            "publish" => {
+                spec.container.ports.push(PublishedPort { mode: PublishMode::Ingress, ..port(value()) });
+            }
+            "network" => {
+                let text = value();
+                let (network, aliases) = text.split_once(':').unwrap_or((text, ""));
+                let aliases = aliases.split(',').filter(|alias| !alias.is_empty()).map(str::to_owned).collect();
+                spec.container.networks.push(Attachment { network: network.parse().unwrap(), aliases });
+            }
             "volume" => {
                 let name = value().to_owned();
                 let kind = MountKind::Volume { name, driver: None, options: vec![] };
