@@ -80,6 +80,8 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Move the bytes of the service network: the agent, or the service manager, starts this
+    Proxy(ProxyArgs),
     /// Print the version
     Version,
 }
@@ -95,6 +97,17 @@ pub struct JoinArgs {
     /// Join anew, although the device has joined already: with a new key, and perhaps another hub
     #[arg(long)]
     pub again: bool,
+}
+
+/// How the proxy is started.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct ProxyArgs {
+    /// Where the agent speaks to it [default: the socket that the service manager hands over]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Start it as a process that does not end with this one
+    #[arg(long, requires = "socket")]
+    pub detach: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

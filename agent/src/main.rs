@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use outrigger_agent::args::{Args, Command, JoinArgs};
+use outrigger_agent::args::{Args, Command, JoinArgs, ProxyArgs};
 use outrigger_agent::clock::Clock;
 use outrigger_agent::config::{Config, EngineChoice};
-use outrigger_agent::doctor::{self, Subject, Verdict};
+use outrigger_agent::doctor::{self, Networking, Subject, Verdict};
 use outrigger_agent::engine::Engine;
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
@@ -22,7 +22,8 @@ use outrigger_agent::mqtt::Route;
 use outrigger_agent::policy::Policy;
 use outrigger_agent::probe::Root;
 use outrigger_agent::state::{StateDir, StateError};
-use outrigger_agent::{run, signals};
+use outrigger_agent::{proxy_link, run, signals};
+use outrigger_proxy::{Control, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
 /// How often a device that has not joined looks whether it has.
@@ -49,6 +50,13 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         println!("outrigger-agent {}", env!("CARGO_PKG_VERSION"));
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(Command::Proxy(how)) = &args.command
+        && how.detach
+    {
+        return proxy_link::detach(how.socket.as_deref(), args.scope.as_deref())
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into);
+    }
     // One thread is enough, and each further one costs memory. Blocking calls (saving, resolving names) are rare and small.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -61,6 +69,10 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         Some(Command::Join(how)) => runtime.block_on(join(&args, how)).map(|()| ExitCode::SUCCESS),
         Some(Command::Doctor) => runtime.block_on(examine(args.config()?)),
         Some(Command::Leave { yes }) => runtime.block_on(leave_fleet(args.config()?, *yes)),
+        Some(Command::Proxy(how)) => {
+            log_to_stderr();
+            runtime.block_on(proxy(how, args.scope.as_deref())).map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::Version) | None => {
             log_to_stderr();
             runtime.block_on(serve(&args)).map(|()| ExitCode::SUCCESS)
@@ -69,6 +81,13 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
     // What still blocks, such as a name that does not resolve, must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+async fn proxy(how: &ProxyArgs, scope: Option<&str>) -> anyhow::Result<()> {
+    let shutdown = signals::shutdown().context("cannot listen for signals")?;
+    let control = how.socket.clone().map_or(Control::Handed, Control::Path);
+    let settings = Settings::new(control, scope.unwrap_or("outrigger").to_owned());
+    Ok(outrigger_proxy::run(settings, async { drop(shutdown.await) }).await?)
 }
 
 async fn join(args: &Args, how: &JoinArgs) -> anyhow::Result<()> {
@@ -195,6 +214,11 @@ async fn examine(config: Config) -> anyhow::Result<ExitCode> {
         state_dir: config.state_dir.clone(),
         socket: None,
         policy: Policy::clone(&policy),
+        networking: Networking {
+            pool: config.network_pool,
+            port: config.network_port,
+            socket: proxy_link::Place::of(&config).socket().to_owned(),
+        },
     };
     let seen = match config.engine.clone() {
         EngineChoice::Docker(socket) => {

@@ -99,6 +99,14 @@ impl Pool {
         taken.iter().filter(is_in).copied().collect()
     }
 
+    /// How many networks have room in it beside what is `taken`.
+    #[must_use]
+    pub fn room(&self, taken: &[(IpAddr, u8)]) -> u32 {
+        let is_free = |base: &Ipv4Addr| !taken.iter().any(|(other, prefix)| overlaps(*base, NETWORK, *other, *prefix));
+        let free = (0..self.networks()).map(|index| self.nth(index)).filter(is_free).count();
+        u32::try_from(free).unwrap_or(u32::MAX)
+    }
+
     /// How many networks fit into it.
     #[must_use]
     pub fn networks(&self) -> u32 {

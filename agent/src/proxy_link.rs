@@ -10,23 +10,21 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_proxy::control::{Observed, Wanted};
+use outrigger_proxy::control::{Client, FrameError, Observed, Speaking, Wanted};
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
+use crate::config::Config;
 use crate::core::{Mesh, ProxyEvent};
+use crate::mesh_file;
 
 /// Time that a proxy which was just started has until it answers; an SD card takes its time.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked for until then.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Most bytes of a message: somewhat above the largest routes ([`outrigger_protocol::MAX_WANT`]).
-const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 /// A proxy that takes nothing for so long hangs.
 const TAKES_WITHIN: Duration = Duration::from_secs(10);
 
@@ -36,7 +34,32 @@ pub enum Place {
     /// The service manager listens there and starts it with the first connection.
     Managed(PathBuf),
     /// This agent starts it, from its own program.
-    Own(PathBuf),
+    Own {
+        /// Where it is to listen.
+        socket: PathBuf,
+        /// What tells its rules in the kernel from those of other agents on this device.
+        scope: String,
+    },
+}
+
+impl Place {
+    /// As the settings say.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let own = || Self::Own {
+            socket: mesh_file::run_path(config.device.as_str(), &config.state_dir, "proxy.sock"),
+            scope: config.scope.clone(),
+        };
+        config.proxy_socket.clone().map_or_else(own, Self::Managed)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        match self {
+            Self::Managed(socket) | Self::Own { socket, .. } => socket,
+        }
+    }
 }
 
 /// There is no way to the proxy.
@@ -53,9 +76,15 @@ pub enum LinkError {
     /// It cannot be started.
     #[error("the proxy cannot be started: {0}")]
     Start(io::Error),
-    /// It broke off.
-    #[error("the proxy has ended: {0}")]
-    Broken(io::Error),
+    /// It is gone, or another agent has taken this one's place with it.
+    #[error("the proxy has ended")]
+    Ended,
+    /// It takes nothing.
+    #[error("the proxy hangs: it has taken nothing for {} s", TAKES_WITHIN.as_secs())]
+    Stuck,
+    /// It cannot be understood.
+    #[error("the proxy cannot be understood: {0}")]
+    Broken(FrameError),
 }
 
 /// Keeps the proxy told of the newest `wanted`, until nobody listens.
@@ -105,21 +134,22 @@ pub async fn run(
     }
 }
 
-async fn connect(place: &Place, wanted: &watch::Receiver<Option<Arc<Wanted>>>) -> Result<UnixStream, LinkError> {
-    let path = match place {
-        Place::Managed(path) | Place::Own(path) => path,
-    };
-    let silent = |source| LinkError::Silent { path: path.clone(), source };
+async fn connect(
+    place: &Place,
+    wanted: &watch::Receiver<Option<Arc<Wanted>>>,
+) -> Result<(Client, Speaking), LinkError> {
+    let path = place.socket();
+    let silent = |source| LinkError::Silent { path: path.to_owned(), source };
     let is_needed = wanted.borrow().as_deref().is_some_and(Mesh::is_needed);
-    match (UnixStream::connect(path).await, place) {
+    match (Client::connect(path).await, place) {
         (Ok(stream), _) => return Ok(stream),
         (Err(error), Place::Managed(_)) => return Err(silent(error)),
-        (Err(error), Place::Own(_)) if !is_needed => return Err(silent(error)),
-        (Err(_), Place::Own(_)) => start(path).await?,
+        (Err(error), Place::Own { .. }) if !is_needed => return Err(silent(error)),
+        (Err(_), Place::Own { socket, scope }) => start(socket, scope).await?,
     }
     let deadline = tokio::time::Instant::now() + STARTS_WITHIN;
     loop {
-        match UnixStream::connect(path).await {
+        match Client::connect(path).await {
             Ok(stream) => return Ok(stream),
             Err(error) if tokio::time::Instant::now() >= deadline => return Err(silent(error)),
             Err(_) => tokio::time::sleep(LOOK_EVERY).await,
@@ -129,11 +159,12 @@ async fn connect(place: &Place, wanted: &watch::Receiver<Option<Arc<Wanted>>>) -
 
 /// Starts the proxy from this very program, as a process that does not end with this one. It detaches itself, so what is
 /// waited for here ends at once.
-async fn start(socket: &Path) -> Result<(), LinkError> {
-    let program = std::env::current_exe().map_err(LinkError::Start)?;
-    let mut command = Command::new(program);
-    command.arg("proxy").arg("--detach").arg("--socket").arg(socket);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+async fn start(socket: &Path, scope: &str) -> Result<(), LinkError> {
+    if let Some(folder) = socket.parent() {
+        std::fs::create_dir_all(folder).map_err(LinkError::Start)?;
+    }
+    let mut command = proxy_command(Some(socket), Some(scope)).map_err(LinkError::Start)?;
+    command.arg("--detach");
     let status = tokio::task::spawn_blocking(move || command.status()).await;
     let status = status.map_err(|error| LinkError::Start(io::Error::other(error)))?.map_err(LinkError::Start)?;
     if !status.success() {
@@ -143,17 +174,40 @@ async fn start(socket: &Path) -> Result<(), LinkError> {
     Ok(())
 }
 
+/// The proxy in a session of its own, as a child of nobody who waits for it: whoever ran this process gets no orphan to
+/// look after, and no signal to this process's group or terminal reaches the proxy.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn detach(socket: Option<&Path>, scope: Option<&str>) -> io::Result<()> {
+    // An error means that this process leads a group already, which is as good.
+    let _ = rustix::process::setsid();
+    proxy_command(socket, scope)?.spawn().map(drop)
+}
+
+/// This very program, as a proxy.
+fn proxy_command(socket: Option<&Path>, scope: Option<&str>) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("proxy").stdin(Stdio::null()).stdout(Stdio::null());
+    if let Some(socket) = socket {
+        command.arg("--socket").arg(socket);
+    }
+    if let Some(scope) = scope {
+        command.arg("--scope").arg(scope);
+    }
+    Ok(command)
+}
+
 /// Serves one connection. Without an error: nobody wants it any more.
 async fn serve(
-    stream: UnixStream,
+    (hears, mut speaks): (Client, Speaking),
     wanted: &mut watch::Receiver<Option<Arc<Wanted>>>,
     events: &mpsc::Sender<ProxyEvent>,
 ) -> Result<(), LinkError> {
-    let (read, mut write) = stream.into_split();
     // Beside: reading a part of a message must not be cancelled by something to send.
     let (heard, mut inbox) = mpsc::channel(1);
-    let mut reading = tokio::task::JoinSet::new();
-    reading.spawn(listen(read, heard));
+    let mut reading = JoinSet::new();
+    reading.spawn(listen(hears, heard));
     wanted.mark_changed();
     loop {
         // All may be cancelled: a change stays marked, and a message that was not received stays in its channel.
@@ -164,49 +218,34 @@ async fn serve(
                 }
                 let newest = wanted.borrow_and_update().clone();
                 if let Some(newest) = newest {
-                    send(&mut write, &newest).await.map_err(LinkError::Broken)?;
+                    say(&mut speaks, &newest).await?;
                     debug!(services = newest.routes.services.len(), copies = newest.copies.len(), "told the proxy");
                 }
             }
-            message = inbox.recv() => match message {
-                Some(Ok(observed)) => {
+            message = inbox.recv() => match message.unwrap_or(Ok(None)) {
+                Ok(Some(observed)) => {
                     if events.send(ProxyEvent::Told(Box::new(observed))).await.is_err() {
                         return Ok(());
                     }
                 }
-                Some(Err(error)) => return Err(LinkError::Broken(error)),
-                None => return Err(LinkError::Broken(io::ErrorKind::UnexpectedEof.into())),
+                Ok(None) => return Err(LinkError::Ended),
+                Err(error) => return Err(LinkError::Broken(error)),
             },
         }
     }
 }
 
-async fn send(to: &mut OwnedWriteHalf, wanted: &Wanted) -> io::Result<()> {
-    let bytes = postcard::to_stdvec(wanted).map_err(io::Error::other)?;
-    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-    let sending = async {
-        to.write_all(&length.to_be_bytes()).await?;
-        to.write_all(&bytes).await
-    };
-    tokio::time::timeout(TAKES_WITHIN, sending).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+async fn say(to: &mut Speaking, wanted: &Wanted) -> Result<(), LinkError> {
+    let saying = tokio::time::timeout(TAKES_WITHIN, to.say(wanted)).await;
+    saying.map_err(|_| LinkError::Stuck)?.map_err(LinkError::Broken)
 }
 
-async fn listen(mut from: OwnedReadHalf, heard: mpsc::Sender<io::Result<Observed>>) {
+async fn listen(mut from: Client, heard: mpsc::Sender<Result<Option<Observed>, FrameError>>) {
     loop {
-        let observed = read(&mut from).await;
-        let is_over = observed.is_err();
+        let observed = from.next().await;
+        let is_over = !matches!(observed, Ok(Some(_)));
         if heard.send(observed).await.is_err() || is_over {
             return;
         }
     }
-}
-
-async fn read(from: &mut OwnedReadHalf) -> io::Result<Observed> {
-    let length = usize::try_from(from.read_u32().await?).unwrap_or(usize::MAX);
-    if length > MAX_MESSAGE {
-        return Err(io::Error::other(format!("it says {length} bytes, more than any message has")));
-    }
-    let mut bytes = vec![0; length];
-    from.read_exact(&mut bytes).await?;
-    postcard::from_bytes(&bytes).map_err(io::Error::other)
 }

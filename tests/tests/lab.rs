@@ -3,6 +3,7 @@
 mod lab {
     mod containers;
     mod loss;
+    mod network;
     mod restarts;
     mod shop;
 }

@@ -180,7 +180,7 @@ fn nothing_is_handed_to_a_shell() {
 
 #[test]
 fn no_memory_image_of_hub_or_agent_is_written() {
-    for unit in ["outrigger-hub.service", "outrigger-agent.service"] {
+    for unit in ["outrigger-hub.service", "outrigger-agent.service", "outrigger-proxy.service"] {
         let text = fs::read_to_string(root().join("systemd").join(unit)).unwrap();
         assert!(text.lines().any(|line| line == "LimitCORE=0"), "{unit}");
     }

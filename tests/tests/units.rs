@@ -23,8 +23,8 @@ fn exposure(name: &str) -> f32 {
 }
 
 #[test]
-fn hub_and_agent_are_little_exposed() {
-    for name in ["outrigger-hub.service", "outrigger-agent.service"] {
+fn hub_agent_and_proxy_are_little_exposed() {
+    for name in ["outrigger-hub.service", "outrigger-agent.service", "outrigger-proxy.service"] {
         let exposure = exposure(name);
         assert!(exposure <= MOST_EXPOSED, "{name}: {exposure}");
     }

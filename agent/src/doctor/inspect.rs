@@ -9,6 +9,7 @@ use rustix::fs::{Access, access, statvfs};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::network::{self, NetworkSeen, Networking};
 use super::trust::{self, Trust};
 use crate::config::HubAddress;
 use crate::engine::{Description, Engine, EngineError};
@@ -34,6 +35,8 @@ pub struct Subject {
     pub socket: Option<PathBuf>,
     /// What the owner allows.
     pub policy: Policy,
+    /// The service network's part.
+    pub networking: Networking,
 }
 
 /// What was seen.
@@ -71,6 +74,8 @@ pub struct Inspection {
     pub policy: Policy,
     /// Whether it is reached.
     pub reach: Reach,
+    /// What the service network has and lacks.
+    pub network: NetworkSeen,
 }
 
 /// Space of a file system.
@@ -139,6 +144,7 @@ pub async fn inspect(subject: &Subject, engine: &impl Engine) -> Inspection {
         hub,
         policy: subject.policy.clone(),
         reach,
+        network: network::look(root, &subject.networking),
     }
 }
 

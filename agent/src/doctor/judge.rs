@@ -3,7 +3,7 @@
 use outrigger_protocol::{Bytes, CgroupVersion, EngineKind, MemoryLimits, Throttling};
 
 use super::inspect::{Inspection, Reach, Space, StateDir};
-use super::{Finding, Verdict, trust};
+use super::{Finding, Verdict, network, trust};
 use crate::config::HubAddress;
 use crate::engine::{Description, EngineError};
 use crate::policy::Origin;
@@ -29,6 +29,7 @@ pub fn findings(seen: &Inspection) -> Vec<Finding> {
     findings.push(engine(seen));
     findings.extend(seen.engine_space.as_ref().map(images));
     findings.push(state(seen));
+    findings.extend(network::findings(&seen.network));
     findings.push(policy(seen));
     findings.extend(trust::identity(seen));
     findings.extend(seen.hub.as_ref().map(|address| hub(seen, address)));

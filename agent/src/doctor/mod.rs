@@ -7,10 +7,12 @@ use std::io::{self, Write};
 
 mod inspect;
 mod judge;
+mod network;
 mod trust;
 
 pub use inspect::{Inspection, Reach, Space, StateDir, Subject, inspect};
 pub use judge::findings;
+pub use network::{NetworkSeen, Networking};
 pub use trust::{Seen, Trust};
 
 /// One thing that was looked at.

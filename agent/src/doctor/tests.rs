@@ -53,6 +53,14 @@ fn well() -> Inspection {
         hub: Some(HubAddress { host: "hub.local".to_owned(), port: 8883 }),
         policy: Policy::default(),
         reach: Reach::Accepts,
+        network: NetworkSeen {
+            pool: Default::default(),
+            clashes: vec![],
+            room: 128,
+            port: 7643,
+            is_port_taken: false,
+            missing: vec![],
+        },
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::config::Config;
 use crate::core::{Keep, KeptMesh, ProxyEvent};
 use crate::identity::IdentityDir;
-use crate::mesh_file::{self, MeshFile};
+use crate::mesh_file::MeshFile;
 use crate::mqtt::Route;
 use crate::proxy_link::{self, Place};
 
@@ -30,8 +30,7 @@ pub(super) struct MeshLink {
 
 impl MeshLink {
     pub(super) fn begin(config: &Config, boot: BootId) -> Self {
-        let own = || mesh_file::run_path(config.device.as_str(), &config.state_dir, "proxy.sock");
-        let place = config.proxy_socket.clone().map_or_else(|| Place::Own(own()), Place::Managed);
+        let place = Place::of(config);
         let file = MeshFile::of(config.device.as_str(), &config.state_dir, boot);
         let identity = Route::of(config).identity().cloned();
         let wanted = watch::channel(None).0;

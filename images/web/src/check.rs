@@ -8,6 +8,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Ok when the URL answers with a status of 200 to 299.
 pub fn check(url: &str) -> Result<(), String> {
+    let failed = |error| format!("{url} does not answer: {error}");
+    let mut start = [0; 12]; // "HTTP/1.1 200"
+    ask(url)?.read_exact(&mut start).map_err(failed)?;
+    match &start[9..] {
+        [b'2', _, _] => Ok(()),
+        status => Err(format!("{url} answers {}", String::from_utf8_lossy(status))),
+    }
+}
+
+/// Sends the request; the answer is to be read.
+pub fn ask(url: &str) -> Result<TcpStream, String> {
     let (address, path) = split(url).ok_or_else(|| format!("not an http://HOST[:PORT][/PATH] address: {url}"))?;
     let failed = |error| format!("{url} does not answer: {error}");
     let peer = address.to_socket_addrs().map_err(failed)?.next().ok_or_else(|| format!("{address} has no address"))?;
@@ -16,12 +27,7 @@ pub fn check(url: &str) -> Result<(), String> {
     stream
         .write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
         .map_err(failed)?;
-    let mut start = [0; 12]; // "HTTP/1.1 200"
-    stream.read_exact(&mut start).map_err(failed)?;
-    match &start[9..] {
-        [b'2', _, _] => Ok(()),
-        status => Err(format!("{url} answers {}", String::from_utf8_lossy(status))),
-    }
+    Ok(stream)
 }
 
 fn split(url: &str) -> Option<(String, &str)> {

@@ -10,10 +10,13 @@
 //! | `POST /unhealthy`, `POST /healthy` | changes that answer |
 //! | `/crash` | ends with exit code 1 |
 //! | `/eat?mib=N` | takes N MiB of memory and keeps it |
+//! | `/drip` | an answer without an end: a line each tenth of a second |
 //!
-//! Settings are environment variables: `PORT` (8080), `VERSION`, `UNHEALTHY=1`, `HEALTHY_AFTER=SECONDS`, `CHATTY=1`.
+//! Settings are environment variables: `PORT` (8080), `UDP_PORT` (answers there with replica, device and what it got; none),
+//! `VERSION`, `UNHEALTHY=1`, `HEALTHY_AFTER=SECONDS`, `CHATTY=1`.
 
 mod check;
+mod client;
 mod http;
 mod service;
 
@@ -23,7 +26,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
-const USAGE: &str = "usage: web [serve | check URL | crash-after SECONDS]";
+const USAGE: &str =
+    "usage: web [serve | check URL | crash-after SECONDS | resolve NAME | get URL | udp HOST:PORT TEXT]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +35,9 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         [] | ["serve"] => serve(None),
         ["check", url] => check::check(url),
+        ["resolve", name] => client::resolve(name),
+        ["get", url] => client::get(url),
+        ["udp", to, text] => client::udp(to, text),
         ["crash-after", text] => seconds(text).and_then(|delay| serve(Some(delay))),
         _ => Err(USAGE.to_owned()),
     };

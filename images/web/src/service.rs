@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::http::{self, Request};
 
 const MIB: usize = 1024 * 1024;
+const DRIP: Duration = Duration::from_millis(100);
 
 struct Service {
     /// The whole answer to `GET /`; nothing in it changes while the process lives.
@@ -32,6 +33,11 @@ pub fn run() -> Result<(), String> {
         eaten: Mutex::default(),
     });
     start_after_delay(&service)?;
+    if let Some(port) = setting("UDP_PORT") {
+        let socket = UdpSocket::bind(format!("[::]:{port}")).or_else(|_| UdpSocket::bind(format!("0.0.0.0:{port}")));
+        let socket = socket.map_err(|error| format!("cannot listen on UDP port {port}: {error}"))?;
+        thread::spawn(move || echo(&socket));
+    }
     if is_set("CHATTY") {
         thread::spawn(chat);
     }
@@ -57,6 +63,9 @@ impl Service {
         let Some(request) = http::read_request(stream)? else {
             return http::answer(stream, 400, "this is not HTTP/1.1\n");
         };
+        if request.path == "/drip" {
+            return drip(stream);
+        }
         let (status, body) = self.respond(&request);
         http::answer(stream, status, &body)
     }
@@ -133,6 +142,26 @@ fn start_after_delay(service: &Arc<Service>) -> Result<(), String> {
         service.started.store(true, Ordering::Relaxed);
     });
     Ok(())
+}
+
+/// Until the client goes away.
+fn drip(mut stream: &TcpStream) -> io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n")?;
+    for drop in 1_u64.. {
+        stream.write_all(format!("drop {drop}\n").as_bytes())?;
+        thread::sleep(DRIP);
+    }
+    Ok(())
+}
+
+fn echo(socket: &UdpSocket) {
+    let mut buffer = [0; 2048];
+    let who = [setting("OUTRIGGER_REPLICA"), setting("OUTRIGGER_DEVICE")].map(Option::unwrap_or_default).join(" ");
+    loop {
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+        let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
+        let _ = socket.send_to(format!("{who} {text}").as_bytes(), from);
+    }
 }
 
 fn chat() {
