@@ -4,4 +4,19 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod balance;
+mod clock;
 pub mod control;
+mod dial;
+mod kernel;
+mod limits;
+mod listen;
+mod mesh;
+mod proxy_header;
+mod run;
+mod serve;
+mod shared;
+mod stream;
+mod table;
+
+pub use run::{Control, RunError, Settings, run};
