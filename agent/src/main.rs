@@ -87,7 +87,10 @@ async fn proxy(how: &ProxyArgs, scope: Option<&str>) -> anyhow::Result<()> {
     let shutdown = signals::shutdown().context("cannot listen for signals")?;
     let control = how.socket.clone().map_or(Control::Handed, Control::Path);
     let settings = Settings::new(control, scope.unwrap_or("outrigger").to_owned());
-    Ok(outrigger_proxy::run(settings, async { drop(shutdown.await) }).await?)
+    Ok(outrigger_proxy::run(settings, async {
+        let _ = shutdown.await;
+    })
+    .await?)
 }
 
 async fn join(args: &Args, how: &JoinArgs) -> anyhow::Result<()> {

@@ -1,10 +1,18 @@
 //! What the agent and the proxy say to each other over a Unix socket: each time the whole, never a change.
 
+mod client;
+mod frame;
+mod server;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use outrigger_protocol::{DeviceName, NetworkName, PlacementId, Routes, ServiceRef, TakenPort};
 use serde::{Deserialize, Serialize};
+
+pub use client::{Client, Speaking};
+pub use frame::FrameError;
+pub(crate) use server::{listen, serve};
 
 /// All that the proxy is to do. A proxy whose agent has gone goes on with the last one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,5 +4,20 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod balance;
+mod clock;
 pub mod control;
-pub mod dns;
+mod dial;
+mod dns;
+mod kernel;
+mod limits;
+mod listen;
+mod mesh;
+mod proxy_header;
+mod run;
+mod serve;
+mod shared;
+mod stream;
+mod table;
+
+pub use run::{Control, RunError, Settings, run};

@@ -11,6 +11,7 @@ mod clock;
 mod connect;
 mod der;
 mod key;
+mod peer;
 mod pem;
 mod pin;
 #[cfg(any(test, feature = "testing"))]
@@ -23,6 +24,7 @@ mod verify;
 pub use certificate::{Certificate, CertificateProblem};
 pub use connect::{ConnectError, authority_behind, chain_of, shake_hands};
 pub use key::{DeviceKey, KeyError};
+pub use peer::{PeerTls, peer_name};
 pub use pem::{
     FileError, PemProblem, certificates_from_pem, pem_of_certificates, read_certificates, read_key, write_private,
 };

@@ -75,7 +75,7 @@ pub fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-fn store_of(authorities: &[CertificateDer<'_>]) -> Result<Arc<RootCertStore>, TlsError> {
+pub(crate) fn store_of(authorities: &[CertificateDer<'_>]) -> Result<Arc<RootCertStore>, TlsError> {
     let mut store = RootCertStore::empty();
     for authority in authorities {
         store.add(authority.clone().into_owned()).map_err(TlsError::Authority)?;

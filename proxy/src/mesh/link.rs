@@ -1,0 +1,181 @@
+//! Many streams in one connection between two devices.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _, TokioAsyncReadCompatExt as _};
+use yamux::{Config, Connection, Mode, Stream};
+
+use crate::stream::End;
+
+/// Streams in one connection; a second device that wants more has to wait for one to end.
+const MAX_STREAMS: usize = 8192;
+/// Requests for a stream that may wait for the connection's task.
+const OPENS: usize = 64;
+/// Largest piece of one stream before another gets its turn: small enough for others not to wait, large enough to cost
+/// little.
+const PIECE: usize = 64 * 1024;
+/// Bytes on their way that nobody has acknowledged for this long: the other device is gone.
+const UNHEARD: Duration = Duration::from_secs(4);
+/// A connection on which nothing happens is tried after this long, and given up [`PROBES`] seconds later.
+const QUIET: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
+
+/// Whatever carries bytes between two devices.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for T {}
+
+/// One connection. It lasts as long as somebody holds it or a stream of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    opens: mpsc::Sender<oneshot::Sender<MeshStream>>,
+    task: AbortHandle,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(crate) struct MeshStream {
+    inner: Compat<Stream>,
+    is_shut: bool,
+    /// Keeps the connection.
+    _alive: Arc<()>,
+}
+
+/// Makes the kernel notice soon that the other device is gone.
+pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(UNHEARD))?;
+    let second = Duration::from_secs(1);
+    let keepalive = socket2::TcpKeepalive::new().with_time(QUIET).with_interval(second).with_retries(PROBES);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+impl Link {
+    /// As the side that opens streams.
+    pub(crate) fn calling(wire: impl Wire) -> Self {
+        let (opens, asked) = mpsc::channel(OPENS);
+        let task = tokio::spawn(drive(wire, Mode::Client, Some(asked), None)).abort_handle();
+        Self { opens, task }
+    }
+
+    /// A new stream.
+    pub(crate) async fn open(&self) -> io::Result<MeshStream> {
+        let gone = || io::Error::new(io::ErrorKind::ConnectionReset, "the connection with the device has ended");
+        let (give, take) = oneshot::channel();
+        self.opens.send(give).await.map_err(|_| gone())?;
+        take.await.map_err(|_| gone())
+    }
+
+    /// Waits until the connection has ended.
+    pub(crate) async fn ended(&self) {
+        self.opens.closed().await;
+    }
+
+    /// Ends the connection with all its streams.
+    pub(super) fn stop_handle(&self) -> AbortHandle {
+        self.task.clone()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.opens.is_closed()
+    }
+}
+
+/// Hands over the streams that the other side opens, until it has gone.
+pub(crate) async fn called(wire: impl Wire, streams: mpsc::Sender<MeshStream>) {
+    drive(wire, Mode::Server, None, Some(streams)).await;
+}
+
+async fn drive(
+    wire: impl Wire,
+    mode: Mode,
+    mut asked: Option<mpsc::Receiver<oneshot::Sender<MeshStream>>>,
+    inbound: Option<mpsc::Sender<MeshStream>>,
+) {
+    let mut config = Config::default();
+    config.set_max_connection_receive_window(None).set_max_num_streams(MAX_STREAMS).set_split_send_size(PIECE);
+    let mut connection = Connection::new(wire.compat(), config, mode);
+    let alive = Arc::new(());
+    let stream_of = |inner: Stream| MeshStream { inner: inner.compat(), is_shut: false, _alive: Arc::clone(&alive) };
+    let mut waiting: Option<oneshot::Sender<MeshStream>> = None;
+    poll_fn(|cx| {
+        loop {
+            if waiting.is_none()
+                && let Some(receiver) = asked.as_mut()
+            {
+                match receiver.poll_recv(cx) {
+                    Poll::Ready(Some(give)) => waiting = Some(give).filter(|give| !give.is_closed()),
+                    Poll::Ready(None) => asked = None,
+                    Poll::Pending => (),
+                }
+            }
+            if mode == Mode::Client && asked.is_none() && Arc::strong_count(&alive) == 1 {
+                return connection.poll_close(cx).map(|_| ());
+            }
+            if waiting.is_some() {
+                match connection.poll_new_outbound(cx) {
+                    Poll::Ready(Ok(stream)) => {
+                        if let Some(give) = waiting.take() {
+                            let _ = give.send(stream_of(stream)); // who asked may have gone meanwhile
+                        }
+                        continue;
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => (),
+                }
+            }
+            match connection.poll_next_inbound(cx) {
+                Poll::Ready(Some(Ok(stream))) => match &inbound {
+                    // A caller that opens faster than we can look is refused: the stream is dropped.
+                    Some(inbound) => drop(inbound.try_send(stream_of(stream))),
+                    None => drop(stream),
+                },
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+}
+
+impl End for MeshStream {
+    fn was_cut(&self) -> bool {
+        // A stream that was reset is closed both ways. One whose end came properly is still open for what we send,
+        // unless we had ended that ourselves.
+        !self.is_shut && self.inner.get_ref().is_closed()
+    }
+
+    fn spoil(&mut self) {
+        // Dropped without having been closed, it is reset.
+    }
+}
+
+impl AsyncRead for MeshStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for MeshStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_shut = true;
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,151 @@
+//! Between devices: TLS with the certificates that they have, and many streams in one connection, which is kept as long as
+//! the other device has copies that this one may ask. A new request pays no handshake.
+
+mod identity;
+mod link;
+mod open;
+mod pool;
+mod server;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use outrigger_protocol::DeviceName;
+use outrigger_trust::PeerTls;
+use thiserror::Error;
+
+use crate::shared::Shared;
+use crate::table::Table;
+
+pub use identity::IdentityError;
+pub(crate) use link::MeshStream;
+pub(crate) use open::{Answer, Open};
+pub(crate) use pool::keep;
+use server::Way;
+
+/// A device that the hub no longer speaks of may finish what it has for this long: its last copy may just have been moved.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// All connections with other devices.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    identity: identity::Keeper,
+    peers: Mutex<HashMap<DeviceName, Arc<pool::Peer>>>,
+    callers: Callers,
+    listening: Mutex<Result<Option<u16>, String>>,
+}
+
+/// Devices that have come here directly, and how often.
+type Callers = Arc<Mutex<HashMap<DeviceName, usize>>>;
+
+/// A device is here.
+#[derive(Debug)]
+struct Here {
+    callers: Callers,
+    device: DeviceName,
+    way: Way,
+}
+
+impl Here {
+    fn count(&self, change: impl FnOnce(usize) -> usize) {
+        if self.way == Way::Relayed {
+            return;
+        }
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = callers.remove(&self.device).unwrap_or(0);
+        match change(count) {
+            0 => None,
+            count => callers.insert(self.device.clone(), count),
+        };
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.count(|count| count.saturating_sub(1));
+    }
+}
+
+/// Why a stream to another device was not opened.
+#[derive(Debug, Error)]
+pub(crate) enum MeshError {
+    #[error("the hub has not said where the device is")]
+    NoPeer,
+    #[error("the device could not be reached a moment ago, and its next try is due later")]
+    Later,
+    #[error("the device did not answer in time")]
+    TooSlow,
+    #[error("cannot connect to the device")]
+    Connect(#[source] io::Error),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("the connection with the device broke")]
+    Broken(#[source] io::Error),
+    #[error("the device says no: {0:?}")]
+    Answer(Answer),
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self {
+            identity: identity::Keeper::default(),
+            peers: Mutex::default(),
+            callers: Callers::default(),
+            listening: Mutex::new(Ok(None)),
+        }
+    }
+}
+
+impl Mesh {
+    /// The identity of this device.
+    fn tls(&self, table: &Table) -> Result<PeerTls, IdentityError> {
+        let mesh = table.wanted.mesh.as_ref().ok_or(IdentityError::None)?;
+        self.identity.tls(&mesh.identity)
+    }
+
+    /// A stream to a copy on another device.
+    pub(crate) async fn open(
+        &self,
+        shared: &Arc<Shared>,
+        device: &DeviceName,
+        open: &Open,
+    ) -> Result<MeshStream, MeshError> {
+        let link = self.peer(device).link(shared, device).await?;
+        let mut stream = link.open().await.map_err(MeshError::Broken)?;
+        open.write(&mut stream).await.map_err(MeshError::Broken)?;
+        match Answer::read(&mut stream).await.map_err(MeshError::Broken)? {
+            Answer::Ok => Ok(stream),
+            no => Err(MeshError::Answer(no)),
+        }
+    }
+
+    /// The port on which devices are listened to; an error: why there is none.
+    pub(crate) fn listening(&self) -> Result<Option<u16>, String> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_listening(&self, told: Result<Option<u16>, String>) {
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
+    /// Devices that are reached through the hub.
+    pub(crate) fn relayed(&self) -> Vec<DeviceName> {
+        vec![]
+    }
+
+    fn note_caller(&self, device: &DeviceName, way: Way) -> Here {
+        let here = Here { callers: Arc::clone(&self.callers), device: device.clone(), way };
+        here.count(|count| count + 1);
+        here
+    }
+
+    fn peer(&self, device: &DeviceName) -> Arc<pool::Peer> {
+        Arc::clone(self.peers().entry(device.clone()).or_default())
+    }
+
+    fn peers(&self) -> MutexGuard<'_, HashMap<DeviceName, Arc<pool::Peer>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,163 @@
+//! The called side: lets in devices of the fleet, and leads their streams to copies on this device.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_protocol::{DeviceName, PortProtocol};
+use outrigger_trust::peer_name;
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use super::link::{self, MeshStream, Wire};
+use super::open::{Answer, Open};
+use crate::dial::connect_here;
+use crate::limits::Source;
+use crate::shared::Shared;
+use crate::stream::{self, join};
+use crate::table::address_in;
+
+/// Handshakes at a time; they are what strangers can make us do.
+const HANDSHAKES: usize = 64;
+/// How long one may take, and how long a stream may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Streams of one device that wait to be looked at.
+const WAITING: usize = 256;
+
+/// Listens on all addresses.
+pub(super) fn listen(port: u16) -> io::Result<TcpListener> {
+    let both = bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    both.or_else(|error| match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::AFNOSUPPORT.raw_os_error() => {
+            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+        }
+        _ => Err(error),
+    })
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Lets devices in until it is cancelled.
+pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let Ok(turn) = Arc::clone(&handshakes).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    let met = timeout(PATIENCE, meet_directly(&shared, stream)).await;
+                    drop(turn);
+                    match met {
+                        Ok(Ok((caller, wire))) => attend(shared, caller, wire, Way::Direct).await,
+                        Ok(Err(error)) => debug!(%from, %error, "somebody was not let in as a device"),
+                        Err(_) => debug!(%from, "somebody took too long to say who they are"),
+                    }
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept connections of devices");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// How a device has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Direct,
+    Relayed,
+}
+
+async fn meet_directly(shared: &Shared, stream: TcpStream) -> io::Result<(DeviceName, impl Wire)> {
+    link::prepare(&stream)?;
+    meet(shared, stream).await
+}
+
+/// The handshake. Whoever comes out of it is a device of this fleet, of this name.
+pub(super) async fn meet(shared: &Shared, wire: impl Wire) -> io::Result<(DeviceName, impl Wire)> {
+    let tls = shared.mesh.tls(&shared.table()).map_err(io::Error::other)?;
+    let stream = TlsAcceptor::from(tls.server()).accept(wire).await?;
+    let name = peer_name(stream.get_ref().1.peer_certificates()).and_then(|name| name.parse().ok());
+    let name: DeviceName = name.ok_or_else(|| io::Error::other("the certificate names no device"))?;
+    if shared.table().peer(&name).is_none() {
+        return Err(io::Error::other(format!("the device {name} has no business here")));
+    }
+    Ok((name, stream))
+}
+
+/// A device's streams, until it goes.
+pub(super) async fn attend(shared: Arc<Shared>, caller: DeviceName, wire: impl Wire, way: Way) {
+    let (give, mut streams) = mpsc::channel(WAITING);
+    let _here = shared.mesh.note_caller(&caller, way);
+    let looked = async {
+        while let Some(stream) = streams.recv().await {
+            tokio::spawn(answer(Arc::clone(&shared), caller.clone(), stream));
+        }
+    };
+    // The device may be none of ours any more: then nothing of its goes on.
+    let dismissed = async {
+        let mut tables = shared.tables();
+        while tables.wait_for(|table| table.peer(&caller).is_none()).await.is_ok() {
+            tokio::time::sleep(super::GRACE).await;
+            if tables.borrow_and_update().peer(&caller).is_none() {
+                return;
+            }
+        }
+    };
+    tokio::select! { // each ends the others: the connection is over
+        () = link::called(wire, give) => (),
+        () = looked => (),
+        () = dismissed => debug!(%caller, "a device that has no business here any more was cut off"),
+    }
+}
+
+/// One stream.
+async fn answer(shared: Arc<Shared>, caller: DeviceName, mut stream: MeshStream) {
+    let open = match timeout(PATIENCE, Open::read(&mut stream)).await {
+        Ok(Ok(Some(open))) => open,
+        Ok(Ok(None)) => return drop(Answer::Unknown.write(&mut stream).await),
+        Ok(Err(_)) | Err(_) => return,
+    };
+    let Some(_permit) = shared.limits.permit(Source::Device(caller.clone())) else {
+        return drop(Answer::Busy.write(&mut stream).await);
+    };
+    let table = shared.table();
+    let found = table.for_caller(&caller, open.placement, open.protocol, open.port);
+    let Some((copy, service)) = found else {
+        debug!(%caller, placement = open.placement.0, port = open.port, "a device may not reach this");
+        return drop(Answer::Refused.write(&mut stream).await);
+    };
+    if open.protocol == PortProtocol::Udp {
+        return drop(Answer::Unknown.write(&mut stream).await);
+    }
+    let address = address_in(&copy.addresses, open.network.as_ref());
+    let connected = Box::pin(connect_here(&shared, address, &open.request(), service)).await;
+    drop(table);
+    match connected {
+        Ok(mut copy) => {
+            if stream::prepare(&copy).is_ok() && Answer::Ok.write(&mut stream).await.is_ok() {
+                join(&mut stream, &mut copy, |_| ()).await;
+            }
+        }
+        Err(error) => {
+            debug!(%caller, error = &error as &dyn std::error::Error, "a copy here does not answer");
+            drop(Answer::Unreachable.write(&mut stream).await);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Proxies of several devices on loopback, with real certificates and sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod devices;
+mod local;
+mod support;
