@@ -1,9 +1,16 @@
 //! The facts.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use outrigger_agent::engine::{ContainerState, Engine, EngineError, EngineEvent, Health, LossLabel, PullProgress};
-use outrigger_protocol::{LogChunk, LogsRequest, PlacementId, PortProtocol, PublishMode, PublishedPort};
+use outrigger_agent::engine::{
+    ContainerState, Engine, EngineError, EngineEvent, Health, LossLabel, NewNetwork, PullProgress,
+};
+use outrigger_agent::pool;
+use outrigger_protocol::{
+    Attachment, ContainerSpec, FleetId, LogChunk, LogsRequest, NetworkSpec, PlacementId, PortProtocol, PublishMode,
+    PublishedPort,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::{Bench, Watched, eventually, new};
@@ -212,6 +219,57 @@ async fn read<E: Engine>(engine: &E, id: &outrigger_agent::engine::ContainerId, 
     text
 }
 
+/// A network of the fleet that this engine does not have yet.
+fn new_network(name: &str, base: [u8; 4]) -> NewNetwork {
+    let spec = NetworkSpec { name: name.parse().unwrap(), internal: false, ipv6: false };
+    NewNetwork { spec, fleet: FleetId(0xf1ee7), v4: pool::v4(base.into()), v6: None }
+}
+
+pub async fn a_network_is_made_found_again_joined_and_removed_once_it_is_empty(bench: &impl Bench) {
+    let mut watched = Watched::new(bench.engine()).await;
+    let engine = bench.engine();
+    let (front, back) = (new_network("bench_front", [10, 199, 0, 0]), new_network("bench_back", [10, 199, 8, 0]));
+    let made = engine.create_network(&front).await.unwrap();
+    let other = engine.create_network(&back).await.unwrap();
+    assert_eq!((&made.spec, made.v4), (&front.spec, front.v4));
+    let all = engine.networks().await.unwrap();
+    assert!(all.ours.contains(&made) && all.ours.contains(&other), "{:?}", all.ours);
+    assert!(all.taken.contains(&(front.v4.base.into(), front.v4.prefix)), "{:?}", all.taken);
+    let clashing = engine.create_network(&new_network("bench_other", [10, 199, 0, 0])).await;
+    assert!(matches!(clashing, Err(EngineError::AddressesTaken { .. })), "{clashing:?}");
+
+    let attachment = |network: &NewNetwork| Attachment { network: network.spec.name.clone(), aliases: vec![] };
+    let networks = vec![attachment(&front), attachment(&back)];
+    let id = watched.start(&new(ContainerSpec { networks, ..bench.runs() })).await;
+    let told = watched.until_state(&id, |state| state.is_running()).await;
+    for network in [&made, &other] {
+        let joined = told.joined.iter().find(|one| one.network.as_ref() == Some(&network.spec.name)).unwrap();
+        let [IpAddr::V4(address)] = joined.addresses[..] else { panic!("{joined:?}") };
+        assert!((network.v4.gateway..network.v4.virtual_base).contains(&address), "{address}: not of the lower half");
+    }
+    assert!(engine.remove_network(&made.id).await.is_err(), "a container is in it");
+    engine.remove(&id).await.unwrap();
+    for network in [&made, &other, &made] {
+        engine.remove_network(&network.id).await.unwrap();
+    }
+    assert!(engine.networks().await.unwrap().ours.iter().all(|one| one.id != made.id && one.id != other.id));
+    watched.clean().await;
+}
+
+pub async fn a_container_whose_network_is_missing_is_not_made_and_leaves_nothing_behind(bench: &impl Bench) {
+    let engine = bench.engine();
+    let there = engine.create_network(&new_network("bench_there", [10, 199, 16, 0])).await.unwrap();
+    let attachment = |name: &str| Attachment { network: name.parse().unwrap(), aliases: vec![] };
+    for networks in [vec!["bench_nowhere"], vec!["bench_there", "bench_nowhere"]] {
+        let networks = networks.into_iter().map(attachment).collect();
+        let wanted = new(ContainerSpec { networks, ..bench.runs() });
+        let refused = engine.create_and_start(&wanted).await;
+        assert!(matches!(refused, Err(EngineError::NetworkNotFound { .. })), "{refused:?}");
+        assert!(engine.list().await.unwrap().iter().all(|one| one.placement != wanted.placement));
+    }
+    engine.remove_network(&there.id).await.unwrap();
+}
+
 /// All of them, as tests of a program that has a function `bench()`.
 #[macro_export]
 macro_rules! engine_facts {
@@ -230,6 +288,8 @@ macro_rules! engine_facts {
             a_leftover_of_the_same_placement_is_taken_over
             a_second_watcher_begins_with_the_whole_list
             output_is_told_from_the_tail_and_followed_to_the_end
+            a_network_is_made_found_again_joined_and_removed_once_it_is_empty
+            a_container_whose_network_is_missing_is_not_made_and_leaves_nothing_behind
         }
     };
     ($test:meta, $($fact:ident)*) => { $(
