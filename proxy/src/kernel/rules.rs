@@ -118,7 +118,7 @@ fn rules_of(lead: &mut String, guard: &mut String, bridge: &str, family: &str, a
     let _ = writeln!(
         lead,
         "iifname \"{bridge}\" {family} saddr {all} {family} daddr {part} meta l4proto {{ tcp, udp }} \
-         dnat {family} to :{port}"
+         dnat to :{port}"
     );
     // A virtual address counts only for containers of its own network.
     for (condition, how) in [("meta l4proto tcp ", " with tcp reset"), ("", "")] {
@@ -128,11 +128,10 @@ fn rules_of(lead: &mut String, guard: &mut String, bridge: &str, family: &str, a
 }
 
 fn closed(guard: &mut String, family: &str, port: u16, parts: Vec<String>) {
-    let other = if parts.is_empty() {
-        format!("meta nfproto {}", if family == "ip" { "ipv4" } else { "ipv6" })
-    } else {
-        format!("{family} daddr != {{ {} }}", parts.join(", "))
-    };
+    // An address that no packet is for keeps the rule to its family.
+    let nobody = if family == "ip" { "0.0.0.0" } else { "::" };
+    let parts = if parts.is_empty() { nobody.to_owned() } else { parts.join(", ") };
+    let other = format!("{family} daddr != {{ {parts} }}");
     let _ = writeln!(guard, "{other} tcp dport {port} reject with tcp reset");
     let _ = writeln!(guard, "{other} udp dport {port} reject");
 }
@@ -174,7 +173,7 @@ mod tests {
         let text = Rules::of(&[network("or0"), network("x\" accept")], ports).nft("outrigger");
         let expected = "add table inet outrigger\ndelete table inet outrigger\ntable inet outrigger {\n\
             chain lead {\ntype nat hook prerouting priority -110; policy accept;\n\
-            iifname \"or0\" ip saddr 10.9.0.0/24 ip daddr 10.9.0.128/25 meta l4proto { tcp, udp } dnat ip to :40000\n}\n\
+            iifname \"or0\" ip saddr 10.9.0.0/24 ip daddr 10.9.0.128/25 meta l4proto { tcp, udp } dnat to :40000\n}\n\
             chain guard {\ntype filter hook input priority -10; policy accept;\n\
             iifname != \"or0\" ip daddr 10.9.0.128/25 meta l4proto tcp reject with tcp reset\n\
             ip saddr != 10.9.0.0/24 ip daddr 10.9.0.128/25 meta l4proto tcp reject with tcp reset\n\
@@ -182,8 +181,8 @@ mod tests {
             ip saddr != 10.9.0.0/24 ip daddr 10.9.0.128/25 reject\n\
             ip daddr != { 10.9.0.128/25 } tcp dport 40000 reject with tcp reset\n\
             ip daddr != { 10.9.0.128/25 } udp dport 40000 reject\n\
-            meta nfproto ipv6 tcp dport 40001 reject with tcp reset\n\
-            meta nfproto ipv6 udp dport 40001 reject\n}\n}\n";
+            ip6 daddr != { :: } tcp dport 40001 reject with tcp reset\n\
+            ip6 daddr != { :: } udp dport 40001 reject\n}\n}\n";
         assert_eq!(text, expected, "and a name that is none is left out");
     }
 

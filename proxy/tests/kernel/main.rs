@@ -1,0 +1,8 @@
+//! Virtual addresses with a real kernel: as root, each device and container in a network namespace of its own.
+
+#![allow(clippy::unwrap_used, clippy::panic, dead_code)]
+
+mod place;
+#[path = "../loopback/support.rs"]
+mod support;
+mod virtuals;
