@@ -12,6 +12,10 @@ const LEAD: i32 = -110;
 /// Before whatever firewall there is, which may still say no after us.
 const GUARD: i32 = -10;
 
+/// Our own refusals of what this device itself sends come back to it from a virtual address, and must be heard.
+const HEARD: &str =
+    "iifname \"lo\" tcp flags & rst == rst accept\niifname \"lo\" meta l4proto { icmp, ipv6-icmp } accept\n";
+
 /// All of it. Empty: nothing is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rules {
@@ -88,7 +92,7 @@ impl Rules {
             text,
             "table inet {table} {{\n\
              chain lead {{\ntype nat hook prerouting priority {LEAD}; policy accept;\n{lead}}}\n\
-             chain guard {{\ntype filter hook input priority {GUARD}; policy accept;\n{guard}}}\n}}\n"
+             chain guard {{\ntype filter hook input priority {GUARD}; policy accept;\n{HEARD}{guard}}}\n}}\n"
         );
         text
     }
@@ -175,6 +179,7 @@ mod tests {
             chain lead {\ntype nat hook prerouting priority -110; policy accept;\n\
             iifname \"or0\" ip saddr 10.9.0.0/24 ip daddr 10.9.0.128/25 meta l4proto { tcp, udp } dnat to :40000\n}\n\
             chain guard {\ntype filter hook input priority -10; policy accept;\n\
+            iifname \"lo\" tcp flags & rst == rst accept\niifname \"lo\" meta l4proto { icmp, ipv6-icmp } accept\n\
             iifname != \"or0\" ip daddr 10.9.0.128/25 meta l4proto tcp reject with tcp reset\n\
             ip saddr != 10.9.0.0/24 ip daddr 10.9.0.128/25 meta l4proto tcp reject with tcp reset\n\
             iifname != \"or0\" ip daddr 10.9.0.128/25 reject\n\
