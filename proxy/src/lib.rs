@@ -18,5 +18,6 @@ mod serve;
 mod shared;
 mod stream;
 mod table;
+mod udp;
 
 pub use run::{Control, RunError, Settings, run};

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code)]
 
+#[path = "../loopback/datagrams.rs"]
+mod datagrams;
 mod place;
 #[path = "../loopback/support.rs"]
 mod support;

@@ -7,6 +7,7 @@ use outrigger_protocol::Attachment;
 use outrigger_proxy::control::{LocalNetwork, Subnet, Virtual};
 use outrigger_trust::testing::TestAuthority;
 
+use crate::datagrams::{ask as ask_datagram, echo};
 use crate::place::Place;
 use crate::support::{Copy, Device, LONG, ask, eventually, web};
 
@@ -158,4 +159,40 @@ async fn a_bridge_that_is_not_there_yet_is_told_and_served_once_it_is() {
     host.bridge("bra", &["10.99.0.1/24", "fd00:99::1/64"]);
     device.see(|observed| observed.trouble.is_none()).await;
     device.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_reach_the_port_that_was_asked_for_and_answers_come_from_there() {
+    let scene = scene(&[80]).await;
+    scene.host.set("net.bridge.bridge-nf-call-iptables", "1").await;
+    let server = tokio::spawn(crate::support::in_thread(scene.server.entrance(), async || {
+        for (name, port) in [("a", 53), ("b", 5353)] {
+            echo(name, SocketAddr::new([10, 99, 0, 3].into(), port)).await;
+        }
+        std::future::pending::<()>().await;
+    }));
+    for address in [VIRTUAL, VIRTUAL6] {
+        for (port, expected) in [(53, b"ax"), (5353, b"bx")] {
+            let open = SocketAddr::new(address.parse().unwrap(), port);
+            let answer = scene.client.run(async move || {
+                // Connected, so an answer from another address or port does not count.
+                let any = if open.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let client = tokio::net::UdpSocket::bind(any).await.unwrap();
+                client.connect(open).await.unwrap();
+                ask_datagram(&client, b"x").await
+            });
+            assert_eq!(answer.await, expected, "{open}");
+        }
+    }
+    // Nobody from elsewhere gets an answer.
+    let open = SocketAddr::new(VIRTUAL.parse().unwrap(), 53);
+    let refused = scene.stranger.run(async move || {
+        let client = tokio::net::UdpSocket::bind("0.0.0.0:0").await.unwrap();
+        client.connect(open).await.unwrap();
+        client.send(b"x").await.unwrap();
+        tokio::time::timeout(LONG, client.recv(&mut [0; 16])).await.map(|got| got.unwrap_err().kind())
+    });
+    assert_eq!(refused.await.unwrap(), std::io::ErrorKind::ConnectionRefused);
+    server.abort();
+    scene.device.stop().await;
 }
