@@ -19,5 +19,6 @@ mod serve;
 mod shared;
 mod stream;
 mod table;
+mod udp;
 
 pub use run::{Control, RunError, Settings, run};

@@ -12,6 +12,10 @@ const LEAD: i32 = -110;
 /// Before whatever firewall there is, which may still say no after us.
 const GUARD: i32 = -10;
 
+/// Our own refusals of what this device itself sends come back to it from a virtual address, and must be heard.
+const HEARD: &str =
+    "iifname \"lo\" tcp flags & rst == rst accept\niifname \"lo\" meta l4proto { icmp, ipv6-icmp } accept\n";
+
 /// All of it. Empty: nothing is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rules {
@@ -88,7 +92,7 @@ impl Rules {
             text,
             "table inet {table} {{\n\
              chain lead {{\ntype nat hook prerouting priority {LEAD}; policy accept;\n{lead}}}\n\
-             chain guard {{\ntype filter hook input priority {GUARD}; policy accept;\n{guard}}}\n}}\n"
+             chain guard {{\ntype filter hook input priority {GUARD}; policy accept;\n{HEARD}{guard}}}\n}}\n"
         );
         text
     }
@@ -118,7 +122,7 @@ fn rules_of(lead: &mut String, guard: &mut String, bridge: &str, family: &str, a
     let _ = writeln!(
         lead,
         "iifname \"{bridge}\" {family} saddr {all} {family} daddr {part} meta l4proto {{ tcp, udp }} \
-         dnat {family} to :{port}"
+         dnat to :{port}"
     );
     // A virtual address counts only for containers of its own network.
     for (condition, how) in [("meta l4proto tcp ", " with tcp reset"), ("", "")] {
@@ -128,11 +132,10 @@ fn rules_of(lead: &mut String, guard: &mut String, bridge: &str, family: &str, a
 }
 
 fn closed(guard: &mut String, family: &str, port: u16, parts: Vec<String>) {
-    let other = if parts.is_empty() {
-        format!("meta nfproto {}", if family == "ip" { "ipv4" } else { "ipv6" })
-    } else {
-        format!("{family} daddr != {{ {} }}", parts.join(", "))
-    };
+    // An address that no packet is for keeps the rule to its family.
+    let nobody = if family == "ip" { "0.0.0.0" } else { "::" };
+    let parts = if parts.is_empty() { nobody.to_owned() } else { parts.join(", ") };
+    let other = format!("{family} daddr != {{ {parts} }}");
     let _ = writeln!(guard, "{other} tcp dport {port} reject with tcp reset");
     let _ = writeln!(guard, "{other} udp dport {port} reject");
 }
@@ -174,16 +177,17 @@ mod tests {
         let text = Rules::of(&[network("or0"), network("x\" accept")], ports).nft("outrigger");
         let expected = "add table inet outrigger\ndelete table inet outrigger\ntable inet outrigger {\n\
             chain lead {\ntype nat hook prerouting priority -110; policy accept;\n\
-            iifname \"or0\" ip saddr 10.9.0.0/24 ip daddr 10.9.0.128/25 meta l4proto { tcp, udp } dnat ip to :40000\n}\n\
+            iifname \"or0\" ip saddr 10.9.0.0/24 ip daddr 10.9.0.128/25 meta l4proto { tcp, udp } dnat to :40000\n}\n\
             chain guard {\ntype filter hook input priority -10; policy accept;\n\
+            iifname \"lo\" tcp flags & rst == rst accept\niifname \"lo\" meta l4proto { icmp, ipv6-icmp } accept\n\
             iifname != \"or0\" ip daddr 10.9.0.128/25 meta l4proto tcp reject with tcp reset\n\
             ip saddr != 10.9.0.0/24 ip daddr 10.9.0.128/25 meta l4proto tcp reject with tcp reset\n\
             iifname != \"or0\" ip daddr 10.9.0.128/25 reject\n\
             ip saddr != 10.9.0.0/24 ip daddr 10.9.0.128/25 reject\n\
             ip daddr != { 10.9.0.128/25 } tcp dport 40000 reject with tcp reset\n\
             ip daddr != { 10.9.0.128/25 } udp dport 40000 reject\n\
-            meta nfproto ipv6 tcp dport 40001 reject with tcp reset\n\
-            meta nfproto ipv6 udp dport 40001 reject\n}\n}\n";
+            ip6 daddr != { :: } tcp dport 40001 reject with tcp reset\n\
+            ip6 daddr != { :: } udp dport 40001 reject\n}\n}\n";
         assert_eq!(text, expected, "and a name that is none is left out");
     }
 

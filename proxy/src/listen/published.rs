@@ -17,6 +17,7 @@ use crate::dial::Request;
 use crate::limits::Source;
 use crate::serve::serve;
 use crate::shared::Shared;
+use crate::udp::{self, Leads, Port};
 
 /// A port that was in use is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -82,7 +83,16 @@ fn open_port(shared: &Arc<Shared>, protocol: PortProtocol, port: u16) -> io::Res
                 Err(error) => return Err(error),
             }
         }
-        PortProtocol::Udp => return Err(io::ErrorKind::Unsupported.into()),
+        PortProtocol::Udp => {
+            let leads = Leads::Published(port);
+            let v4 = Port::open((Ipv4Addr::UNSPECIFIED, port).into())?;
+            tasks.spawn(udp::serve(Arc::clone(shared), v4, leads));
+            match Port::open((Ipv6Addr::UNSPECIFIED, port).into()) {
+                Ok(v6) => drop(tasks.spawn(udp::serve(Arc::clone(shared), v6, leads))),
+                Err(error) if lacks_v6(&error) => (),
+                Err(error) => return Err(error),
+            }
+        }
         PortProtocol::Sctp => return Err(io::Error::other("SCTP is not led to copies on other devices")),
     }
     Ok(tasks)

@@ -8,21 +8,26 @@ use std::sync::Arc;
 use outrigger_protocol::PortProtocol;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use super::{accept, listener, refuse};
 use crate::dial::Request;
 use crate::limits::Source;
 use crate::serve::serve as serve_client;
 use crate::shared::Shared;
+use crate::udp::{self, Leads, Port};
 
-/// The listeners to which the kernel leads connections.
+/// Ports that the kernel chooses for TCP may be in use for UDP; then another is asked for.
+const TRIES: usize = 16;
+
+/// The listeners to which the kernel leads connections and datagrams.
 #[derive(Debug)]
 pub(crate) struct Redirected {
-    v4: TcpListener,
-    v6: Option<TcpListener>,
+    v4: (TcpListener, Port),
+    v6: Option<(TcpListener, Port)>,
 }
 
-/// Their ports.
+/// Their ports, the same for TCP and UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ports {
     pub(crate) v4: u16,
@@ -32,29 +37,42 @@ pub(crate) struct Ports {
 impl Redirected {
     /// On ports that the kernel chooses.
     pub(crate) fn open() -> io::Result<Self> {
-        let v4 = listener((Ipv4Addr::UNSPECIFIED, 0).into())?;
-        Ok(Self { v4, v6: listener((Ipv6Addr::UNSPECIFIED, 0).into()).ok() })
+        Ok(Self { v4: both(Ipv4Addr::UNSPECIFIED.into())?, v6: both(Ipv6Addr::UNSPECIFIED.into()).ok() })
     }
 
     pub(crate) fn ports(&self) -> io::Result<Ports> {
-        let v6 = self.v6.as_ref().map(TcpListener::local_addr).transpose()?;
-        Ok(Ports { v4: self.v4.local_addr()?.port(), v6: v6.map(|address| address.port()) })
+        let port = |both: &(TcpListener, Port)| both.0.local_addr().map(|address| address.port());
+        Ok(Ports { v4: port(&self.v4)?, v6: self.v6.as_ref().map(port).transpose()? })
     }
+}
+
+fn both(address: IpAddr) -> io::Result<(TcpListener, Port)> {
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..TRIES {
+        let tcp = listener((address, 0).into())?;
+        match Port::open(tcp.local_addr()?) {
+            Ok(udp) => return Ok((tcp, udp)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Serves containers until it is cancelled.
 pub(crate) async fn serve(shared: Arc<Shared>, listeners: Redirected) {
+    let mut tasks = JoinSet::new();
+    for (tcp, udp) in [Some(listeners.v4), listeners.v6].into_iter().flatten() {
+        if let Ok(address) = udp.local_addr() {
+            tasks.spawn(udp::serve(Arc::clone(&shared), udp, Leads::Redirected(address.port())));
+        }
+        tasks.spawn(serve_streams(Arc::clone(&shared), tcp));
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn serve_streams(shared: Arc<Shared>, listener: TcpListener) {
     loop {
-        let v6 = async {
-            match &listeners.v6 {
-                Some(listener) => accept(listener).await,
-                None => std::future::pending().await,
-            }
-        };
-        let (stream, client) = tokio::select! { // both may be cancelled: accept loses nothing
-            accepted = accept(&listeners.v4) => accepted,
-            accepted = v6 => accepted,
-        };
+        let (stream, client) = accept(&listener).await;
         let Some((dialled, found)) = asked(&shared, &stream, client) else {
             refuse(stream);
             continue;

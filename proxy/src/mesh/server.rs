@@ -143,10 +143,15 @@ async fn answer(shared: Arc<Shared>, caller: DeviceName, mut stream: MeshStream)
         debug!(%caller, placement = open.placement.0, port = open.port, "a device may not reach this");
         return drop(Answer::Refused.write(&mut stream).await);
     };
-    if open.protocol == PortProtocol::Udp {
-        return drop(Answer::Unknown.write(&mut stream).await);
-    }
     let address = address_in(&copy.addresses, open.network.as_ref());
+    if open.protocol == PortProtocol::Udp {
+        let Some(address) = address else { return drop(Answer::NoCopy.write(&mut stream).await) };
+        drop(table);
+        if Answer::Ok.write(&mut stream).await.is_ok() {
+            crate::udp::carry(stream, SocketAddr::new(address, open.port)).await;
+        }
+        return;
+    }
     let connected = Box::pin(connect_here(&shared, address, &open.request(), service)).await;
     drop(table);
     match connected {

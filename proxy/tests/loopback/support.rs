@@ -44,6 +44,16 @@ impl Device {
     }
 
     pub async fn start_with(fleet: &TestAuthority, name: &'static str, idle: Duration) -> Self {
+        Self::start_in(fleet, name, idle, || ()).await
+    }
+
+    /// `enter` is called in the thread in which the proxy is going to run.
+    pub async fn start_in(
+        fleet: &TestAuthority,
+        name: &'static str,
+        idle: Duration,
+        enter: impl FnOnce() + Send + 'static,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = DeviceKey::fresh().unwrap();
         let chain = fleet.device(&key.request(name).unwrap());
@@ -55,11 +65,9 @@ impl Device {
         let scope = format!("test_{}_{name}", std::process::id());
         let settings = Settings { idle, ..Settings::new(Control::Path(path.clone()), scope) };
         let (stop, stopped) = oneshot::channel::<()>();
-        // A runtime of its own, so that whatever the proxy does ends with it, as with a process.
-        let running = tokio::task::spawn_blocking(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(run(settings, async { drop(stopped.await) })).unwrap();
-        });
+        let running = tokio::spawn(in_thread(enter, async move || {
+            run(settings, async { drop(stopped.await) }).await.unwrap();
+        }));
         let (client, speaking) = eventually(async || Client::connect(&path).await.ok()).await;
         let (observed, hearing) = hear(client);
         let mesh = Some(Mesh { identity: folder.path().to_owned(), port: 0, hub: "localhost".into() });
@@ -78,8 +86,10 @@ impl Device {
 
     /// Waits until the proxy says this of itself.
     pub async fn see(&mut self, what: impl FnMut(&Observed) -> bool) -> Observed {
-        let seen = tokio::time::timeout(LONG, self.observed.wait_for(what)).await;
-        seen.expect("the proxy does not say so").expect("the proxy is gone").clone()
+        let mut observed = self.observed.clone();
+        let seen = tokio::time::timeout(LONG, observed.wait_for(what)).await;
+        let Ok(seen) = seen else { panic!("the proxy does not say so, but {:?}", self.observed.borrow()) };
+        seen.expect("the proxy is gone").clone()
     }
 
     pub async fn mesh_port(&mut self) -> u16 {
@@ -136,6 +146,22 @@ impl Device {
         let _ = self.stop.take().unwrap().send(());
         tokio::time::timeout(LONG, &mut self.running).await.unwrap().unwrap();
     }
+}
+
+/// In a thread with a runtime of its own, so that whatever it starts ends with it, as with a process.
+pub async fn in_thread<T: Send + 'static>(
+    enter: impl FnOnce() + Send + 'static,
+    act: impl AsyncFnOnce() -> T + Send + 'static,
+) -> T {
+    let (give, take) = oneshot::channel();
+    std::thread::spawn(move || {
+        enter();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let done = runtime.block_on(act());
+        drop(runtime);
+        drop(give.send(done));
+    });
+    take.await.expect("the thread panicked")
 }
 
 fn hear(mut client: Client) -> (watch::Receiver<Observed>, JoinHandle<()>) {

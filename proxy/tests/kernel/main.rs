@@ -1,0 +1,10 @@
+//! Virtual addresses with a real kernel: as root, each device and container in a network namespace of its own.
+
+#![allow(clippy::unwrap_used, clippy::panic, dead_code)]
+
+#[path = "../loopback/datagrams.rs"]
+mod datagrams;
+mod place;
+#[path = "../loopback/support.rs"]
+mod support;
+mod virtuals;
