@@ -1,6 +1,6 @@
 //! Carries a plan out in memory, and says what to save, to publish and to tell.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_protocol::{DeviceName, Moment, Order, PlacementId, ReplicaName, Revision, ServiceRef};
 
@@ -45,8 +45,9 @@ impl Fleet {
             self.uneven.clear();
         }
         notes.extend(tell::replicas(&plan.changes));
+        let leaving = self.take_leaving();
         let (records, devices) = self.take_unsaved(plan.at);
-        Committed { devices, records, notes }
+        Committed { devices, records, notes, leaving }
     }
 
     /// What was due has been looked at.
@@ -193,6 +194,7 @@ impl Fleet {
             stopped_by: None,
             seen: None,
             seen_at: now,
+            unheard: false,
             running_since: None,
             pulled: false,
             pull_moved_at: now - self.deaf,
@@ -210,6 +212,17 @@ impl Fleet {
         self.unsaved.assignments.insert(ix);
     }
 
+    /// Devices from which copies that take requests are taken, each with those that send them.
+    fn take_leaving(&mut self) -> BTreeMap<DeviceName, BTreeSet<DeviceName>> {
+        let name = |ix: DeviceIx| self.devices.get(ix).map(|device| device.name.clone());
+        let named = |(ix, viewers): (&DeviceIx, &BTreeSet<DeviceIx>)| {
+            Some((name(*ix)?, viewers.iter().filter_map(|ix| name(*ix)).collect()))
+        };
+        let leaving = self.unsaved.leaving.iter().filter_map(named).collect();
+        self.unsaved.leaving.clear();
+        leaving
+    }
+
     fn fits_beside(&self, six: ServiceIx, content: &Content, ix: DeviceIx) -> bool {
         let copies = self.services.get(six).and_then(|service| service.on.get(&ix)).copied().unwrap_or(0);
         self.devices.get(ix).is_some_and(|device| filter::fits(device, &device.using, content, copies).is_ok())
@@ -224,6 +237,7 @@ impl Fleet {
             slot.copies.push(id);
             slot.copies.sort_unstable();
         }
+        self.touch_mesh(six);
         if let Some(device) = self.devices.get_mut(ix) {
             device.placements.insert(id);
             device.using.want.add(&copy.content);
@@ -250,6 +264,7 @@ impl Fleet {
     fn carry_drop(&mut self, id: PlacementId, why: &DropCause, now: Moment) {
         let Some(copy) = self.placements.get_mut(&id) else { return };
         let (six, number, ix, stage) = (copy.service, copy.number, copy.device, copy.stage);
+        self.note_leaving(id, now);
         let exclusive = self.services.get(six).is_some_and(Service::is_exclusive);
         if let (DropCause::Failing, Some(service)) = (why, self.services.get_mut(six)) {
             let moved = &mut service.slots.entry(number).or_default().moved_at;
@@ -317,6 +332,7 @@ impl Fleet {
             return;
         };
         let name = service.name.clone();
+        self.leave_mesh(six);
         self.services.remove(&name);
         self.globals.remove(&six);
         self.waiting.remove(&six);

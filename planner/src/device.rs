@@ -175,6 +175,11 @@ impl Device {
             && !matches!(self.engine, Some(EngineState::Down(_)))
     }
 
+    /// Whether it may yet tell what it runs, as far as is known.
+    pub(crate) fn is_expected(&self) -> bool {
+        self.foreign.is_none() && self.liveness != Liveness::Lost
+    }
+
     /// How many of a kind it has.
     pub(crate) fn generic(&self, kind: &str) -> u32 {
         let Some(facts) = &self.facts else { return 0 };

@@ -1,6 +1,7 @@
 //! The fleet: everything that the hub knows, owned by one task.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
@@ -11,6 +12,7 @@ use outrigger_protocol::{
 use crate::device::Device;
 use crate::even::Evening;
 use crate::index::{self, Index, Shape};
+use crate::mesh::Mesh;
 use crate::plan::{Committed, Liveness, Plan, Waiting};
 use crate::policy::Policy;
 use crate::reconcile::reconcile;
@@ -60,6 +62,7 @@ pub struct Fleet {
     pub(crate) uneven: BTreeSet<DeviceIx>,
     /// The one move that evens things out at present.
     pub(crate) evening: Option<Evening>,
+    pub(crate) mesh: Arc<Mesh>,
     pub(crate) dirty: Dirty,
     pub(crate) timers: BTreeSet<(Moment, Timer)>,
     pub(crate) unsaved: Unsaved,
@@ -96,6 +99,8 @@ pub(crate) struct Unsaved {
     pub gone: Vec<Key>,
     /// Devices whose assignment has changed.
     pub assignments: BTreeSet<DeviceIx>,
+    /// Devices from which copies that take requests are taken, each with the devices that send them.
+    pub leaving: BTreeMap<DeviceIx, BTreeSet<DeviceIx>>,
 }
 
 impl Fleet {
@@ -128,6 +133,7 @@ impl Fleet {
             safe: None,
             uneven: BTreeSet::new(),
             evening: None,
+            mesh: Arc::default(),
             dirty: Dirty::default(),
             timers: BTreeSet::new(),
             unsaved: Unsaved { meta: true, ..Unsaved::default() },
@@ -206,6 +212,7 @@ impl Fleet {
         }
         self.rank_anew(ix);
         self.touch_copies(ix);
+        self.touch_leaving(ix);
     }
 
     /// Everything on a device is to be looked at again.
@@ -221,6 +228,7 @@ impl Fleet {
 
     /// Whether a replica has a copy that does its work, and what depends on that.
     pub(crate) fn refresh(&mut self, six: ServiceIx, number: u32) {
+        self.touch_mesh(six);
         let Some(service) = self.services.get(six) else { return };
         let Some(slot) = service.slots.get(&number) else { return };
         let good = slot.copies.iter().any(|id| self.placements.get(id).is_some_and(|copy| self.is_good(copy)));

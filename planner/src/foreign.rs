@@ -50,6 +50,7 @@ impl Fleet {
         device.hints = Hints::default();
         device.machine = hello.machine;
         self.take_facts(ix, hello.facts);
+        self.touch_peer(ix);
         self.unsaved.devices.insert(ix);
         self.set_liveness(ix, Liveness::Lost, why(fleet));
         self.dirty.devices.insert(ix);
@@ -98,6 +99,7 @@ impl Fleet {
     pub(crate) fn is_foreign_no_more(&mut self, ix: DeviceIx) {
         if self.devices.get_mut(ix).is_some_and(|device| device.foreign.take().is_some()) {
             self.unsaved.devices.insert(ix);
+            self.touch_peer(ix);
         }
     }
 }

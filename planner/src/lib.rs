@@ -18,6 +18,7 @@ mod hear;
 mod index;
 mod liveness;
 mod load;
+mod mesh;
 #[cfg(test)]
 mod model;
 mod need;
@@ -49,6 +50,7 @@ mod wishes;
 pub use explain::{Explanation, ReplicaExplanation, Verdict};
 pub use fleet::Fleet;
 pub use hear::{Heard, Reply};
+pub use mesh::EndpointView;
 pub use note::{Note, NoteKind, Severity};
 pub use plan::{Alarm, Cause, Change, Committed, DropCause, Liveness, Plan, Reason, RollStep, Waiting};
 pub use policy::{LabelRule, Policy, Rebalance};

@@ -36,6 +36,7 @@ impl Fleet {
         self.rank_anew(ix);
         self.dirty.room.insert(ix);
         self.touch_copies(ix);
+        self.touch_peer(ix);
     }
 
     /// A device has another size than before.
@@ -78,6 +79,7 @@ impl Fleet {
         for id in &device.placements {
             if let Some(copy) = self.placements.get_mut(id) {
                 copy.seen = None;
+                copy.unheard = false;
                 copy.running_since = None;
             }
         }
@@ -87,6 +89,7 @@ impl Fleet {
     /// What the device sees of its engine, its images and its copies.
     pub(crate) fn take_status(&mut self, ix: DeviceIx, status: Status, now: Moment, reply: &mut Reply) {
         self.note_excess(ix, &status, reply);
+        self.see_leaving(ix, &status);
         self.take_engine(ix, status.engine, now, reply);
         self.take_images(ix, status.images);
         let mut seen: BTreeMap<PlacementId, Observed> =
@@ -97,7 +100,8 @@ impl Fleet {
             let observed = seen.remove(&id);
             let Some(copy) = self.placements.get_mut(&id) else { continue };
             let slot = (copy.service, copy.number);
-            if copy.stage == Stage::Stop {
+            let was_unheard = std::mem::take(&mut copy.unheard);
+            if was_unheard || copy.stage == Stage::Stop {
                 self.dirty.slots.insert(slot);
             }
             match observed {
@@ -107,6 +111,7 @@ impl Fleet {
                     copy.running_since = None;
                     self.touched(slot);
                 }
+                None if was_unheard => self.touched(slot),
                 None => (),
             }
         }

@@ -1,6 +1,6 @@
 //! A plan: what is to change, each change with its reason. A value; who carries it out has no choice left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use outrigger_protocol::{DeviceName, Moment, PlacementId, ReplicaName, Revision, ServiceRef};
@@ -236,6 +236,9 @@ pub struct Committed {
     pub records: Vec<Record>,
     /// What happened, for the event log.
     pub notes: Vec<Note>,
+    /// Devices from which copies that take requests are taken, each with the devices that send them: these are to know
+    /// before the copies stop.
+    pub leaving: BTreeMap<DeviceName, BTreeSet<DeviceName>>,
 }
 
 impl Plan {
@@ -254,6 +257,9 @@ impl Committed {
         self.devices.dedup();
         self.records.extend(later.records);
         self.notes.extend(later.notes);
+        for (device, viewers) in later.leaving {
+            self.leaving.entry(device).or_default().extend(viewers);
+        }
     }
 }
 

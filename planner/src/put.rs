@@ -41,6 +41,7 @@ impl Fleet {
             service.roll = Roll { paused: record.paused, ..Roll::default() };
         }
         self.recount(six, &copies, loss_before);
+        self.touch_mesh(six);
         let global = self.services.get(six).is_some_and(Service::is_global);
         if global {
             self.globals.insert(six)
@@ -137,6 +138,7 @@ impl Fleet {
         for id in copies {
             self.remove_copy(id);
         }
+        self.forget_peer(ix);
         self.index_labels(ix, false);
         let Some(device) = self.devices.remove(name) else { return };
         if let Some(indexed) = device.indexed {

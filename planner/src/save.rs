@@ -101,6 +101,7 @@ impl Fleet {
             stopped_by: self.devices.get(ix).filter(|_| record.stage == Stage::Stop).map(|device| device.generation),
             seen: None,
             seen_at: now,
+            unheard: true,
             running_since: None,
             pulled: false,
             pull_moved_at: now - self.deaf,

@@ -90,6 +90,8 @@ pub(crate) struct Placement {
     pub stopped_by: Option<Generation>,
     pub seen: Option<Box<Observed>>,
     pub seen_at: Moment,
+    /// Whether it was placed before the hub's start, and its device has not said since what it runs.
+    pub unheard: bool,
     /// Since when it has been running and healthy without a break.
     pub running_since: Option<Moment>,
     /// Whether its image was there when it was seen.

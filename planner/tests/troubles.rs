@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outrigger_planner::{Availability, Fleet, Policy, Record, Verdict, Wish};
-use outrigger_protocol::{ByeReason, DeviceName, EngineState, Epoch, ServiceSpec, StackSpec, Stamp};
+use outrigger_protocol::{ByeReason, DeviceName, EngineState, Epoch, NetworkSpec, ServiceSpec, StackSpec, Stamp};
 use proptest::prelude::*;
 use story::World;
 use story::agent::{Agent, Fault};
@@ -42,13 +42,13 @@ enum Event {
 
 /// The services that stacks are made of.
 const SERVICES: [&str; 9] = [
-    "x3 image web:1 monitor 1s",
-    "x3 image web:2 monitor 1s",
-    "x2 image web:2 memory 512MiB start-first monitor 1s",
-    "x1 image db:1 exclusive 8s",
-    "x1 image db:2 exclusive 8s",
-    "x1 image kv:1 volume data",
-    "x2 image port:1 port 80 constraint node.labels.zone==a",
+    "x3 image web:1 monitor 1s network front network back publish 80",
+    "x3 image web:2 monitor 1s network front:www",
+    "x2 image web:2 memory 512MiB start-first monitor 1s publish 8080",
+    "x1 image db:1 exclusive 8s network back",
+    "x1 image db:2 exclusive 8s network back",
+    "x1 image kv:1 volume data network front",
+    "x2 image port:1 port 81 constraint node.labels.zone==a",
     "global image node:1 cpu 0.1",
     "x4 image spread:1 spread node.labels.zone memory 256MiB parallelism 2",
 ];
@@ -94,7 +94,9 @@ fn stack(chosen: &[usize]) -> StackSpec {
         let name = NAME_OF[choice];
         services.insert(name, service(NAMES[name], &words(SERVICES[choice])));
     }
-    StackSpec { name: "shop".parse().unwrap(), services: services.into_values().collect(), networks: vec![] }
+    let network = |name: &str| NetworkSpec { name: name.parse().unwrap(), internal: false, ipv6: false };
+    let networks = vec![network("back"), network("front")];
+    StackSpec { name: "shop".parse().unwrap(), services: services.into_values().collect(), networks }
 }
 
 struct Campaign {
@@ -106,7 +108,8 @@ impl Campaign {
     fn new() -> Self {
         let mut world = World::new(Policy::default());
         for number in 0..DEVICES {
-            let (facts, _) = device(&words("arm64 4cpu 2GiB"));
+            let (facts, _) =
+                device(&words(if number == 4 { "arm64 4cpu 2GiB" } else { "arm64 4cpu 2GiB mesh 10.0.0.1" }));
             let agent = Agent::new(name(number), facts, number as u64, world.now);
             world.agents.insert(name(number), agent);
         }
@@ -202,6 +205,9 @@ impl Campaign {
         if !self.world.hub_up {
             return;
         }
+        self.world.route();
+        self.world.check_routes();
+        let fleet = &self.world.fleet;
         let records = self.world.store.iter();
         let records = records.map(|(key, value)| Record { key: key.clone(), value: Some(value.clone()) });
         let saved = Fleet::restore(records, self.world.policy.clone(), story::FLEET, Epoch(1), self.world.now);

@@ -1,6 +1,7 @@
 //! Stories: a hub with its fleet, and devices as simple as can be, on one clock that only the story moves.
 
 pub mod agent;
+pub mod mesh;
 pub mod tell;
 pub mod words;
 
@@ -12,7 +13,7 @@ use outrigger_planner::{
     Wish,
 };
 use outrigger_protocol::{
-    DeviceName, Epoch, FleetId, LossPolicy, Mode, Moment, Phase, PlacementId, ReplicaName, ServiceRef,
+    DeviceName, Epoch, FleetId, LossPolicy, Mode, Moment, Phase, PlacementId, ReplicaName, Routes, ServiceRef,
 };
 
 use agent::Agent;
@@ -31,6 +32,8 @@ pub struct World {
     pub agents: BTreeMap<DeviceName, Agent>,
     pub store: BTreeMap<Key, Value>,
     pub notes: Vec<Note>,
+    /// What each device was told of the service network last.
+    pub routes: BTreeMap<DeviceName, Routes>,
     /// Containers started since the beginning.
     pub starts: u32,
     /// Containers stopped that had been running.
@@ -50,6 +53,7 @@ impl World {
             agents: BTreeMap::new(),
             store: BTreeMap::new(),
             notes: vec![],
+            routes: BTreeMap::new(),
             starts: 0,
             stops: 0,
             hub_up: true,
@@ -73,6 +77,7 @@ impl World {
         let restored = Fleet::restore(records, self.policy.clone(), FLEET, Epoch(1), self.now);
         assert!(restored.ignored.is_empty(), "{:?}", restored.ignored);
         self.fleet = restored.fleet;
+        self.routes.clear();
         self.hub_up = true;
         for agent in self.agents.values_mut() {
             agent.greeted = false;
@@ -106,6 +111,12 @@ impl World {
         if self.hub_up && self.look_at.is_some_and(|at| at <= self.now) {
             self.plan();
         }
+        if self.hub_up {
+            // Looked at when something was told, and now and then, in case that something was not.
+            if self.route() || self.now.0.is_multiple_of(1000) {
+                self.check_routes();
+            }
+        }
         self.check();
     }
 
@@ -126,7 +137,7 @@ impl World {
 
     fn plan(&mut self) {
         let before = self.good();
-        let (Committed { devices, records, notes }, look_at) = self.fleet.settle(self.now);
+        let (Committed { devices, records, notes, leaving: _ }, look_at) = self.fleet.settle(self.now);
         if !notes.iter().any(|note| note.kind == NoteKind::DeviceLost) {
             self.check_availability(&before);
         }
@@ -138,6 +149,7 @@ impl World {
         for name in devices {
             self.publish(&name);
         }
+        self.route();
     }
 
     /// Replicas of which a copy does its work, as far as the hub knows.

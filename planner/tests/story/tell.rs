@@ -309,6 +309,18 @@ impl Teller {
                 let after = world.fleet.device(&name(device)).ok_or("there is no such device")?.lost_after;
                 is(after == time(span), || format!("after {after:?}"))
             }
+            ["routes", device, service, "none"] => {
+                let told = world.told_endpoints(&name(device), &reference(service));
+                is(told.is_none(), || format!("{told:?}"))
+            }
+            ["routes", device, service, what @ ("callers" | "through" | "aliases" | "publishes"), rest @ ..] => {
+                let told = world.told_service(&name(device), &reference(service)).ok_or("it was not told of it")?;
+                is(told[what] == rest.join(" "), || told[what].clone())
+            }
+            ["routes", device, service, endpoints @ ..] => {
+                let told = world.told_endpoints(&name(device), &reference(service)).ok_or("it was not told of it")?;
+                is(told == endpoints, || format!("{told:?}"))
+            }
             ["networks", device, networks @ ..] => {
                 let assignment = world.fleet.assignment(&name(device)).ok_or("there is no such device")?;
                 let told: Vec<String> = assignment.networks.iter().map(|network| network.name.to_string()).collect();
