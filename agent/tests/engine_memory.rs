@@ -106,11 +106,13 @@ async fn an_engine_that_goes_down_is_told_once_and_its_return_with_the_whole_lis
     let refused = watched.engine.list().await;
     assert!(refused.unwrap_err().is_engine_down());
 
-    // What happens meanwhile is in the list afterwards, and nothing else is told before it.
+    // What happens meanwhile is in the list afterwards, and nothing else of containers is told before it.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let placement = bench.0.containers()[0].placement;
     assert!(bench.0.exit(placement, 3));
     bench.0.come_back();
+    let networks = watched.events.recv().await.unwrap();
+    assert_eq!(networks, EngineEvent::Networks(vec![]), "networks come before what is in them");
     let next = watched.events.recv().await.unwrap();
     let EngineEvent::Listed(list) = next else { panic!("{next:?}") };
     assert_eq!(list[0].state, ContainerState::Exited { code: 3, out_of_memory: false });
