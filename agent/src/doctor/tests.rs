@@ -166,6 +166,7 @@ async fn looking_at_a_device_changes_nothing_on_it() {
         state_dir: folder.path().join("a/b"),
         socket: None,
         policy: Policy::default(),
+        networking: Networking { pool: Default::default(), port: 0, socket: "/nowhere/proxy.sock".into() },
     };
     let seen = inspect(&subject, &MemoryEngine::new(Behaviour::default())).await;
     assert_eq!((&seen.reach, &seen.state), (&Reach::Accepts, &StateDir::CanBeMade));
@@ -189,4 +190,22 @@ fn the_owners_policy_is_told_and_a_broken_one_is_wrong() {
         told.contains("strict default holds: line 1: unknown key `privilegd`; did you mean `privileged`?"),
         "{told}"
     );
+}
+
+#[test]
+fn a_pool_that_clashes_a_taken_port_and_missing_programs_are_named() {
+    let all = wrong(|seen| {
+        seen.network.clashes = vec![("10.0.0.0".parse().unwrap(), 8)];
+        seen.network.room = 0;
+    });
+    assert!(all.contains("10.212.0.0/14 is all in 10.0.0.0/8") && all.contains("network_pool"), "{all}");
+    let port = wrong(|seen| seen.network.is_port_taken = true);
+    assert!(port.contains("port 7643 is taken") && port.contains("network_port"), "{port}");
+    let mut seen = well();
+    seen.network.clashes = vec![("10.212.0.0".parse().unwrap(), 16)];
+    seen.network.room = 96;
+    seen.network.missing = vec![("nft", "nftables")];
+    let (text, verdict) = text(&seen);
+    assert_eq!(verdict, Verdict::Fine, "{text}");
+    assert!(text.contains("room for 96 networks") && text.contains("sudo apt-get install nftables"), "{text}");
 }
