@@ -6,6 +6,7 @@
 //! a broker that is down, is told to the fleet as a pause.
 
 mod clone;
+mod mesh;
 mod remark;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +18,7 @@ use outrigger_protocol::{Ask, DeviceName, DownMessage, Epoch, FleetId, Moment, U
 use thiserror::Error;
 
 use clone::Clones;
+use mesh::Mesh;
 pub use remark::Remark;
 
 /// The shell steps the core at least this often.
@@ -158,6 +160,7 @@ pub struct HubCore {
     next_batch: u64,
     started_at: Moment,
     clones: Clones,
+    mesh: Mesh,
 }
 
 /// What is being saved.
@@ -205,6 +208,7 @@ impl HubCore {
             next_batch: 1,
             started_at: now,
             clones: Clones::default(),
+            mesh: Mesh::default(),
         };
         (core, restored.ignored)
     }
@@ -222,6 +226,7 @@ impl HubCore {
             self.take(now, input, &mut effects);
         }
         self.settle(now, &mut effects);
+        self.route(now, &mut effects);
         self.save(now, &mut effects);
         effects
     }
@@ -230,7 +235,10 @@ impl HubCore {
     #[must_use]
     pub fn wake_at(&self) -> Moment {
         let tick = self.stepped_at + TICK;
-        self.look_again_at.map_or(tick, |look| look.min(tick))
+        self.look_again_at
+            .into_iter()
+            .chain(self.mesh.wake_at().filter(|_| self.link_down.is_none()))
+            .fold(tick, Moment::min)
     }
 
     /// What is known of the fleet.
@@ -307,8 +315,9 @@ impl HubCore {
             UpMessage::Report(report) => Heard::Report(report),
             UpMessage::Status(status) => Heard::Status(status),
             UpMessage::Bye(bye) => Heard::Bye(bye),
+            UpMessage::Mesh(status) => return self.hear_mesh(device, status, effects),
             // The shell gives answers to who asked, and certificates.
-            UpMessage::Answer(_) | UpMessage::Renew(_) | UpMessage::Mesh(_) => return,
+            UpMessage::Answer(_) | UpMessage::Renew(_) => return,
         };
         let Reply { ask_hello, lease, publish, ignored: _, notes } = self.fleet.hear(device, heard, now);
         effects.extend(notes.into_iter().map(|note| Effect::Remark(note.into())));
@@ -338,12 +347,14 @@ impl HubCore {
                 self.publish(&device, effects);
             }
         }
+        self.reroute_all(now);
     }
 
     /// Whether the device's assignment has changes that are not durable yet, or have no generation yet, as when a wish was
     /// granted just now. It is published when they are.
     fn is_pending(&self, device: &DeviceName) -> bool {
         self.fleet.is_changing(device)
+            || self.mesh.holds(device)
             || self.unpublished.contains(device)
             || self.saving.as_ref().is_some_and(|saving| saving.devices.contains(device))
     }
@@ -354,6 +365,13 @@ impl HubCore {
             Some(assignment) => Effect::Send { device, message: DownMessage::Want(assignment) },
             None => Effect::Clear { device },
         });
+    }
+
+    /// Publishes what is durable now, unless it takes copies away that still get requests.
+    fn publish_saved(&mut self, device: &DeviceName, effects: &mut Vec<Effect>) {
+        if self.mesh.is_free(device) {
+            self.publish(device, effects);
+        }
     }
 
     fn queue(&mut self, id: WishId, wish: Wish, effects: &mut Vec<Effect>) {
@@ -374,12 +392,13 @@ impl HubCore {
             effects.push(Effect::Remark(Remark::store_writable()));
         }
         for device in &saving.devices {
-            self.publish(device, effects);
+            self.publish_saved(device, effects);
         }
         if let Some((id, wish)) = saving.wish {
             let forgotten = if let Wish::Forget(device) = &wish { Some(device.clone()) } else { None };
             if let Some(device) = &forgotten {
                 self.clones.forget(device);
+                self.mesh.forget(device);
             }
             let result = self.fleet.wish(wish, now).map_err(WishError::from).map(|notes| {
                 effects.extend(notes.into_iter().map(|note| Effect::Remark(note.into())));
@@ -413,9 +432,10 @@ impl HubCore {
         effects.extend(committed.notes.into_iter().map(|note| Effect::Remark(note.into())));
         self.unsaved.extend(committed.records.into_iter().map(|record| (record.key, record.value)));
         self.unpublished.extend(committed.devices);
+        self.hold_back(now, committed.leaving);
         if self.unsaved.is_empty() {
             for device in std::mem::take(&mut self.unpublished) {
-                self.publish(&device, effects);
+                self.publish_saved(&device, effects);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use outrigger_planner::{Note, Severity};
-use outrigger_protocol::{DeviceName, ReplicaName, ServiceRef, StackName};
+use outrigger_protocol::{DeviceName, ReplicaName, ServiceRef, StackName, TakenPort};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,43 @@ impl Remark {
             message,
             Some("a fault of its agent, or a stolen identity"),
         );
+        Self { device: Some(device.clone()), ..told }
+    }
+
+    pub(super) fn port_taken(device: &DeviceName, taken: &TakenPort, service: Option<&ServiceRef>) -> Self {
+        let port = format!("port {}/{}", taken.port, taken.protocol);
+        let message = match service {
+            Some(service) => format!("{port} of {service} is taken on {device} and not opened there"),
+            None => format!("{port} is taken on {device} and not opened there"),
+        };
+        let told = Self::of_hub("port_taken", Severity::Error, message, Some(&taken.reason));
+        Self {
+            device: Some(device.clone()),
+            stack: service.map(|s| s.stack.clone()),
+            service: service.cloned(),
+            ..told
+        }
+    }
+
+    pub(super) fn network_trouble(device: &DeviceName, trouble: Option<&str>) -> Self {
+        let told = match trouble {
+            Some(_) => {
+                let message = format!("the service network does not work on {device}");
+                Self::of_hub("network_trouble", Severity::Error, message, trouble)
+            }
+            None => {
+                Self::of_hub("network_works", Severity::Info, format!("the service network works on {device}"), None)
+            }
+        };
+        Self { device: Some(device.clone()), ..told }
+    }
+
+    pub(super) fn routes_too_large(device: &DeviceName, reason: &str) -> Self {
+        let message = format!(
+            "{device} is not told of changes in the service network: it shares networks with too many copies, or too many \
+             ports are published; split the networks"
+        );
+        let told = Self::of_hub("routes_too_large", Severity::Error, message, Some(reason));
         Self { device: Some(device.clone()), ..told }
     }
 

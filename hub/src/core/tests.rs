@@ -2,6 +2,7 @@
 
 #[path = "../../tests/facts/mod.rs"]
 mod facts;
+mod mesh;
 
 use facts::facts;
 use outrigger_protocol::{

@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use outrigger_protocol::{
-    ByeReason, DeviceName, EndpointState, EngineState, IngressPort, Phase, PlacementId, PublishMode, PublishedPort,
-    ReplicaName, ServiceRef,
+    ByeReason, DeviceName, EndpointState, EngineState, IngressPort, Phase, PlacementId, PortProtocol, PublishMode,
+    PublishedPort, ReplicaName, ServiceRef,
 };
 
 use super::Known;
@@ -91,6 +91,14 @@ impl Fleet {
         let mut endpoints: Vec<_> = found.into_iter().map(|(id, ix, sure)| (id, ix, state(sure))).collect();
         endpoints.sort_unstable_by_key(|(id, _, _)| *id);
         (endpoints, hosts)
+    }
+
+    /// The service that has a port which every device opens.
+    #[must_use]
+    pub fn publisher(&self, port: u16, protocol: PortProtocol) -> Option<&ServiceRef> {
+        let mut published = self.mesh.published.iter().filter_map(|six| self.mesh.known.get(six));
+        let has = |known: &&Known| known.published.iter().any(|open| open.port == port && open.protocol == protocol);
+        published.find(has).map(|known| &known.name)
     }
 
     /// The copies of a service that take requests, or finish those they have, the oldest first; nothing if it joins no network
