@@ -14,6 +14,7 @@ mod limits;
 mod listen;
 mod mesh;
 mod proxy_header;
+pub mod relay;
 mod run;
 mod serve;
 mod shared;

@@ -18,6 +18,7 @@ use crate::kernel::{self, Trouble};
 use crate::limits::Limits;
 use crate::listen::{self, Redirected, Taken};
 use crate::mesh;
+use crate::relay;
 use crate::shared::Shared;
 use crate::table::Table;
 
@@ -95,6 +96,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     tasks.spawn(listen::keep_published(Arc::clone(&shared), taken.clone()));
     tasks.spawn(listen::serve_redirected(Arc::clone(&shared), redirected));
     tasks.spawn(mesh::keep(Arc::clone(&shared)));
+    tasks.spawn(relay::keep(Arc::clone(&shared)));
     tasks.spawn(kernel::keep(Arc::clone(&shared), settings.scope.clone(), ports, trouble.clone()));
     tasks.spawn(dns::run(wanted.clone(), unnamed));
     tasks.spawn(observe(Arc::clone(&shared), taken, trouble, names, observed));

@@ -136,10 +136,14 @@ impl Table {
         may.then_some((copy, service))
     }
 
-    /// Devices that may come to copies on this one.
+    /// Devices that may come to copies on this one: to some ports of it at least.
     pub(crate) fn callers(&self) -> HashSet<&DeviceName> {
         let here = self.wanted.copies.iter().filter_map(|copy| self.services.get(&copy.service));
-        here.flat_map(|service| &service.callers).collect()
+        let (open, closed): (Vec<_>, Vec<_>) = here.partition(|service| !service.published.is_empty());
+        if !open.is_empty() {
+            return self.wanted.routes.peers.iter().map(|peer| &peer.device).collect();
+        }
+        closed.into_iter().flat_map(|service| &service.callers).collect()
     }
 
     /// Devices with copies that this one may ask.

@@ -17,6 +17,8 @@ use latency::{Histogram, Mean};
 
 /// A copy elsewhere costs the network besides; it must be better by this factor.
 const REMOTE_FACTOR: u64 = 2;
+/// One copy is better than another if it is better by one part in this many.
+const CLEAR: u64 = 4;
 /// Differences below this are noise.
 const NOISE_MICROS: u64 = 100;
 /// A second copy is tried after this long at the earliest. Connecting takes less in every network that deserves the name.
@@ -143,6 +145,7 @@ impl Balancer {
         }
     }
 
+    /// The first is as good as any if neither has less to do: what is measured differs by chance too.
     fn better_of_two(&mut self, among: &[usize], now: Moment) -> Option<(PlacementId, u64)> {
         let first = self.chance.usize(..among.len().max(1));
         let mut second = self.chance.usize(..among.len().saturating_sub(1).max(1));
@@ -150,11 +153,17 @@ impl Balancer {
             second += 1;
         }
         let known = |at: usize| among.get(at).and_then(|index| self.copies.get(*index));
-        let cost = |known: &Known| (known.candidate.placement, known.cost(now));
-        match (known(first).map(cost), known(second).map(cost)) {
-            (Some(one), Some(other)) => Some(if other.1 < one.1 { other } else { one }),
-            (one, other) => one.or(other),
-        }
+        let (one, other) = (known(first), known(second));
+        let chosen = match (one, other) {
+            (Some(one), Some(other)) => {
+                let (here, there) = (one.cost(now), other.cost(now));
+                let is_clear = here.abs_diff(there) > here.max(there) / CLEAR;
+                let is_less = if is_clear { there < here } else { other.in_flight < one.in_flight };
+                if is_less { other } else { one }
+            }
+            (one, other) => one.or(other)?,
+        };
+        Some((chosen.candidate.placement, chosen.cost(now)))
     }
 
     /// The request is over, whatever came of it.

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use outrigger_trust::{
-    Certificate, CertificateProblem, FileError, Identity, PeerTls, TlsError, read_certificates, read_key,
+    Certificate, CertificateDer, CertificateProblem, FileError, Identity, PeerTls, TlsError, UnixTime,
+    read_certificates, read_key,
 };
 use thiserror::Error;
 
@@ -41,6 +42,25 @@ struct Held {
     tls: PeerTls,
 }
 
+/// What the files say.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) identity: Identity,
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
+    /// A time that has certainly passed.
+    pub(crate) floor: Option<UnixTime>,
+}
+
+impl Parts {
+    pub(crate) fn read(folder: &Path) -> Result<Self, IdentityError> {
+        let [certificate, authorities, key] = FILES.map(|file| folder.join(file));
+        let chain = read_certificates(&certificate)?;
+        let floor = chain.first().map(Certificate::read).transpose()?.map(|read| read.not_before);
+        let identity = Identity { chain, key: read_key(&key)? };
+        Ok(Self { identity, authorities: read_certificates(&authorities)?, floor })
+    }
+}
+
 impl Keeper {
     /// The identity in this folder, as it is now.
     pub(super) fn tls(&self, folder: &Path) -> Result<PeerTls, IdentityError> {
@@ -49,11 +69,8 @@ impl Keeper {
         if let Some(held) = held.as_ref().filter(|held| held.folder == folder && held.written == written) {
             return Ok(held.tls.clone());
         }
-        let [certificate, authorities, key] = FILES.map(|file| folder.join(file));
-        let chain = read_certificates(&certificate)?;
-        let floor = chain.first().map(Certificate::read).transpose()?.map(|read| read.not_before);
-        let identity = Identity { chain, key: read_key(&key)? };
-        let tls = PeerTls::new(identity, &read_certificates(&authorities)?, floor)?;
+        let Parts { identity, authorities, floor } = Parts::read(folder)?;
+        let tls = PeerTls::new(identity, &authorities, floor)?;
         *held = Some(Held { folder: folder.to_owned(), written, tls: tls.clone() });
         Ok(tls)
     }

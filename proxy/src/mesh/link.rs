@@ -23,6 +23,8 @@ const OPENS: usize = 64;
 /// Largest piece of one stream before another gets its turn: small enough for others not to wait, large enough to cost
 /// little.
 const PIECE: usize = 64 * 1024;
+/// What all streams of a connection together may hold for readers that are slow, beyond what each may in any case.
+const WINDOWS: usize = 16 * 1024 * 1024;
 /// Bytes on their way that nobody has acknowledged for this long: the other device is gone.
 const UNHEARD: Duration = Duration::from_secs(4);
 /// A connection on which nothing happens is tried after this long, and given up [`PROBES`] seconds later.
@@ -63,8 +65,20 @@ impl Link {
     /// As the side that opens streams.
     pub(crate) fn calling(wire: impl Wire) -> Self {
         let (opens, asked) = mpsc::channel(OPENS);
-        let task = tokio::spawn(drive(wire, Mode::Client, Some(asked), None)).abort_handle();
+        let task = tokio::spawn(drive(wire, Mode::Client, MAX_STREAMS, Some(asked), None)).abort_handle();
         Self { opens, task }
+    }
+
+    /// As one of two sides that both open streams: what the other opens is handed over.
+    pub(crate) fn both(wire: impl Wire, mode: Mode, most: usize, streams: mpsc::Sender<MeshStream>) -> Self {
+        let (opens, asked) = mpsc::channel(OPENS);
+        let task = tokio::spawn(drive(wire, mode, most, Some(asked), Some(streams))).abort_handle();
+        Self { opens, task }
+    }
+
+    /// Ends the connection with all its streams.
+    pub(crate) fn stop(&self) {
+        self.task.abort();
     }
 
     /// A new stream.
@@ -80,7 +94,6 @@ impl Link {
         self.opens.closed().await;
     }
 
-    /// Ends the connection with all its streams.
     pub(super) fn stop_handle(&self) -> AbortHandle {
         self.task.clone()
     }
@@ -92,17 +105,22 @@ impl Link {
 
 /// Hands over the streams that the other side opens, until it has gone.
 pub(crate) async fn called(wire: impl Wire, streams: mpsc::Sender<MeshStream>) {
-    drive(wire, Mode::Server, None, Some(streams)).await;
+    drive(wire, Mode::Server, MAX_STREAMS, None, Some(streams)).await;
 }
 
 async fn drive(
     wire: impl Wire,
     mode: Mode,
+    most: usize,
     mut asked: Option<mpsc::Receiver<oneshot::Sender<MeshStream>>>,
     inbound: Option<mpsc::Sender<MeshStream>>,
 ) {
     let mut config = Config::default();
-    config.set_max_connection_receive_window(None).set_max_num_streams(MAX_STREAMS).set_split_send_size(PIECE);
+    config.set_max_connection_receive_window(None);
+    // A stream that nobody reads holds at most what its window allows; the windows of all together have a limit too.
+    config.set_max_num_streams(most).set_split_send_size(PIECE);
+    config.set_max_connection_receive_window(Some(WINDOWS.max(most * yamux::DEFAULT_CREDIT as usize)));
+    let ends_unheld = asked.is_some();
     let mut connection = Connection::new(wire.compat(), config, mode);
     let alive = Arc::new(());
     let stream_of = |inner: Stream| MeshStream { inner: inner.compat(), is_shut: false, _alive: Arc::clone(&alive) };
@@ -118,7 +136,7 @@ async fn drive(
                     Poll::Pending => (),
                 }
             }
-            if mode == Mode::Client && asked.is_none() && Arc::strong_count(&alive) == 1 {
+            if ends_unheld && asked.is_none() && Arc::strong_count(&alive) == 1 {
                 return connection.poll_close(cx).map(|_| ());
             }
             if waiting.is_some() {

@@ -7,8 +7,9 @@ mod open;
 mod pool;
 mod server;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,14 +17,15 @@ use outrigger_protocol::DeviceName;
 use outrigger_trust::PeerTls;
 use thiserror::Error;
 
+use crate::relay::Relay;
 use crate::shared::Shared;
 use crate::table::Table;
 
 pub use identity::IdentityError;
-pub(crate) use link::MeshStream;
+pub(crate) use link::{Link, MeshStream, prepare as keep_awake};
 pub(crate) use open::{Answer, Open};
 pub(crate) use pool::keep;
-use server::Way;
+pub(crate) use server::{Way, attend, meet};
 
 /// A device that the hub no longer speaks of may finish what it has for this long: its last copy may just have been moved.
 const GRACE: Duration = Duration::from_secs(30);
@@ -34,6 +36,7 @@ pub(crate) struct Mesh {
     identity: identity::Keeper,
     peers: Mutex<HashMap<DeviceName, Arc<pool::Peer>>>,
     callers: Callers,
+    pub(crate) relay: Relay,
     listening: Mutex<Result<Option<u16>, String>>,
 }
 
@@ -81,6 +84,8 @@ pub(crate) enum MeshError {
     Connect(#[source] io::Error),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("the device can be reached neither directly ({0}) nor through the hub")]
+    Relay(String, #[source] io::Error),
     #[error("the connection with the device broke")]
     Broken(#[source] io::Error),
     #[error("the device says no: {0:?}")]
@@ -93,6 +98,7 @@ impl Default for Mesh {
             identity: identity::Keeper::default(),
             peers: Mutex::default(),
             callers: Callers::default(),
+            relay: Relay::default(),
             listening: Mutex::new(Ok(None)),
         }
     }
@@ -132,7 +138,21 @@ impl Mesh {
 
     /// Devices that are reached through the hub.
     pub(crate) fn relayed(&self) -> Vec<DeviceName> {
-        vec![]
+        let peers = self.peers();
+        let mut relayed: Vec<_> =
+            peers.iter().filter(|(_, peer)| peer.is_relayed()).map(|(device, _)| device.clone()).collect();
+        relayed.sort_unstable();
+        relayed
+    }
+
+    /// Devices that have come here directly.
+    pub(crate) fn direct_callers(&self) -> HashSet<DeviceName> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// The parts of the identity in this folder.
+    pub(crate) fn identity_in(&self, folder: &Path) -> Result<identity::Parts, IdentityError> {
+        identity::Parts::read(folder)
     }
 
     fn note_caller(&self, device: &DeviceName, way: Way) -> Here {

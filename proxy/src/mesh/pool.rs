@@ -2,6 +2,7 @@
 //! breaks.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tracing::{debug, info, warn};
 
 use super::link::{self, Link, Wire};
-use super::{GRACE, MeshError, server};
+use super::{GRACE, MeshError, Way, server};
 use crate::clock;
 use crate::shared::Shared;
 use crate::table::Table;
@@ -29,13 +30,15 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Time before the second try; doubled with each further one.
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(15);
+/// How often a device that is reached through the hub is tried directly.
+const DIRECT_AGAIN: Duration = Duration::from_secs(20);
 /// Devices with which a connection is kept. With more of them a request may have to wait for a handshake.
 const MOST_KEPT: usize = 256;
 
 /// One other device.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
-    link: Mutex<Option<Link>>,
+    link: Mutex<Option<(Link, Way)>>,
     dialling: tokio::sync::Mutex<Tries>,
 }
 
@@ -49,8 +52,23 @@ struct Tries {
 
 impl Peer {
     fn current(&self) -> Option<Link> {
+        self.held().map(|(link, _)| link)
+    }
+
+    fn held(&self) -> Option<(Link, Way)> {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        link.as_ref().filter(|link| !link.has_ended()).cloned()
+        link.as_ref().filter(|(link, _)| !link.has_ended()).cloned()
+    }
+
+    pub(super) fn is_relayed(&self) -> bool {
+        self.held().is_some_and(|(_, way)| way == Way::Relayed)
+    }
+
+    /// From now on this connection is used. What goes on in the one before goes on.
+    fn put(&self, shared: &Shared, link: Link, way: Way) {
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some((link, way));
+        shared.changed.notify_one();
+        shared.mesh.relay.changed.notify_one();
     }
 
     /// The connection with the device; made, if there is none. Whoever stops waiting for it does not stop it.
@@ -73,10 +91,10 @@ impl Peer {
             return Err(MeshError::Later);
         }
         match dial(shared, &known).await {
-            Ok(link) => {
+            Ok((link, way)) => {
                 *tries = Tries::default();
-                *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.clone());
-                info!(%device, "connected with the device");
+                self.put(shared, link.clone(), way);
+                info!(%device, ?way, "connected with the device");
                 Ok(link)
             }
             Err(error) => {
@@ -97,9 +115,22 @@ impl Peer {
 }
 
 /// Connects with a device by whatever way there is.
-async fn dial(shared: &Arc<Shared>, peer: &outrigger_protocol::Peer) -> Result<Link, MeshError> {
+async fn dial(shared: &Arc<Shared>, peer: &outrigger_protocol::Peer) -> Result<(Link, Way), MeshError> {
     let tls = shared.mesh.tls(&shared.table())?;
-    timeout(PATIENCE, directly(&tls, peer)).await.unwrap_or(Err(MeshError::TooSlow))
+    let direct = match in_time(directly(&tls, peer)).await {
+        Ok(link) => return Ok((link, Way::Direct)),
+        Err(error) => error,
+    };
+    if shared.table().wanted.routes.relay_port.is_none() {
+        return Err(direct);
+    }
+    let reached = shared.mesh.relay.reach(shared, &peer.device).await;
+    let stream = reached.map_err(|error| MeshError::Relay(direct.to_string(), error))?;
+    Ok((in_time(shake(&tls, &peer.device, stream)).await?, Way::Relayed))
+}
+
+async fn in_time(dialled: impl Future<Output = Result<Link, MeshError>>) -> Result<Link, MeshError> {
+    timeout(PATIENCE, dialled).await.unwrap_or(Err(MeshError::TooSlow))
 }
 
 /// All addresses, each a little later than the one before; the first that answers as this device counts.
@@ -201,7 +232,13 @@ async fn keep_one(shared: Arc<Shared>, device: DeviceName) {
     loop {
         let peer = shared.mesh.peer(&device);
         match Arc::clone(&peer).link(&shared, &device).await {
-            Ok(link) => link.ended().await,
+            Ok(link) => tokio::select! { // both may be cancelled
+                () = link.ended() => {
+                    shared.changed.notify_one();
+                    shared.mesh.relay.changed.notify_one();
+                }
+                () = direct_again(&shared, &device, &peer) => (),
+            },
             Err(_) => {
                 let wait = peer.next_try().await.since(clock::now());
                 tokio::select! { // both may be cancelled
@@ -210,6 +247,29 @@ async fn keep_one(shared: Arc<Shared>, device: DeviceName) {
                     _ = tables.changed() => (),
                 }
             }
+        }
+    }
+}
+
+/// Returns once a device that was reached through the hub is reached directly.
+async fn direct_again(shared: &Shared, device: &DeviceName, peer: &Peer) {
+    if !peer.is_relayed() {
+        std::future::pending::<()>().await;
+    }
+    let mut tables = shared.tables();
+    let mut tried = shared.table().peer(device).cloned();
+    loop {
+        tokio::select! { // both may be cancelled
+            () = tokio::time::sleep(DIRECT_AGAIN.mul_f64(0.5 + fastrand::f64())) => (),
+            // The hub may know a new address; anything else is no reason.
+            _ = tables.wait_for(|table| table.peer(device) != tried.as_ref()) => (),
+        }
+        let table = shared.table();
+        tried = table.peer(device).cloned();
+        let (Some(known), Ok(tls)) = (table.peer(device), shared.mesh.tls(&table)) else { return };
+        if let Ok(link) = in_time(directly(&tls, known)).await {
+            info!(%device, "the device is reached directly again");
+            return peer.put(shared, link, Way::Direct);
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
 
 /// How a device has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     Direct,
     Relayed,
 }
@@ -90,7 +90,7 @@ async fn meet_directly(shared: &Shared, stream: TcpStream) -> io::Result<(Device
 }
 
 /// The handshake. Whoever comes out of it is a device of this fleet, of this name.
-pub(super) async fn meet(shared: &Shared, wire: impl Wire) -> io::Result<(DeviceName, impl Wire)> {
+pub(crate) async fn meet(shared: &Shared, wire: impl Wire) -> io::Result<(DeviceName, impl Wire)> {
     let tls = shared.mesh.tls(&shared.table()).map_err(io::Error::other)?;
     let stream = TlsAcceptor::from(tls.server()).accept(wire).await?;
     let name = peer_name(stream.get_ref().1.peer_certificates()).and_then(|name| name.parse().ok());
@@ -102,9 +102,10 @@ pub(super) async fn meet(shared: &Shared, wire: impl Wire) -> io::Result<(Device
 }
 
 /// A device's streams, until it goes.
-pub(super) async fn attend(shared: Arc<Shared>, caller: DeviceName, wire: impl Wire, way: Way) {
+pub(crate) async fn attend(shared: Arc<Shared>, caller: DeviceName, wire: impl Wire, way: Way) {
     let (give, mut streams) = mpsc::channel(WAITING);
-    let _here = shared.mesh.note_caller(&caller, way);
+    let here = shared.mesh.note_caller(&caller, way);
+    shared.mesh.relay.changed.notify_one();
     let looked = async {
         while let Some(stream) = streams.recv().await {
             tokio::spawn(answer(Arc::clone(&shared), caller.clone(), stream));
@@ -125,6 +126,8 @@ pub(super) async fn attend(shared: Arc<Shared>, caller: DeviceName, wire: impl W
         () = looked => (),
         () = dismissed => debug!(%caller, "a device that has no business here any more was cut off"),
     }
+    drop(here);
+    shared.mesh.relay.changed.notify_one();
 }
 
 /// One stream.

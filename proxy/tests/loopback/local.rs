@@ -49,7 +49,11 @@ async fn a_copy_that_dies_under_load_costs_no_new_request_and_is_told() {
     for _ in 0..200 {
         assert_eq!(ask(open).await.unwrap(), "one");
     }
-    device.see(|observed| observed.ejected == [PlacementId(2)]).await;
+    eventually(async || {
+        assert_eq!(ask(open).await.unwrap(), "one");
+        (device.observed.borrow().ejected == [PlacementId(2)]).then_some(())
+    })
+    .await;
     let _back = Copy::start("two", [127, 0, 2, 2], one.port).await;
     eventually(async || (ask(open).await.unwrap() == "two").then_some(())).await;
     device.see(|observed| observed.ejected.is_empty()).await;

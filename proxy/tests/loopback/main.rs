@@ -5,4 +5,5 @@
 mod datagrams;
 mod devices;
 mod local;
+mod relayed;
 mod support;
