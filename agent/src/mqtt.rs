@@ -301,8 +301,8 @@ async fn serve(target: &Target, way: Way, session: SessionNumber, events: &mpsc:
         Err(error) => return Ended::Failed(LinkError::of(error, target, &way)),
     }
     // Before the hello, on the same connection: so the broker has our subscriptions before the hub can answer.
-    let filters = [Channel::Want, Channel::Lease, Channel::Ask, Channel::Certificate]
-        .map(|channel| Filter::new(Topic::new(&target.device, channel).to_string(), qos_of(channel)));
+    let filters =
+        Channel::DOWN.map(|channel| Filter::new(Topic::new(&target.device, channel).to_string(), qos_of(channel)));
     if client.try_subscribe_many(filters).is_err() {
         return Ended::Failed(LinkError::Stuck);
     }
