@@ -3,14 +3,15 @@
 use anyhow::Result;
 use outrigger_tests::real::fleet::Fleet;
 
-/// `shop/web`: so many copies of the sample application on port 8080 of their devices, one at most on each.
+/// `shop/web`: so many copies of the sample application on port 8080 of their devices (opened by the engines, so that each
+/// port is one copy), one at most on each.
 pub fn web(replicas: u32) -> String {
     format!(
         r#"
 services:
   web:
     image: outrigger-web:1
-    ports: ["8080:8080"]
+    ports: [{{ target: 8080, published: 8080, mode: host }}]
     stop_grace_period: 1s
     healthcheck:
       test: ["CMD", "/web", "check", "http://127.0.0.1:8080/healthz"]

@@ -16,7 +16,7 @@ const WEB: &str = r#"
 services:
   web:
     image: outrigger-web:1
-    ports: ["8080:8080"]
+    ports: [{ target: 8080, published: 8080, mode: host }]
     stop_grace_period: 1s
     deploy: { replicas: 1 }
 "#;

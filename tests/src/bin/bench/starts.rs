@@ -120,7 +120,7 @@ fn docker_run(device: Device<'_>, name: &str, flags: &[&str]) -> Result<String> 
 
 fn one_on(device: Device<'_>) -> String {
     format!(
-        "services:\n  web:\n    image: outrigger-web:1\n    ports: ['8080:8080']\n    stop_grace_period: 1s\n    \
+        "services:\n  web:\n    image: outrigger-web:1\n    ports: [{{ target: 8080, published: 8080, mode: host }}]\n    stop_grace_period: 1s\n    \
          deploy: {{ placement: {{ constraints: ['node.hostname == {}'] }} }}\n",
         device.name()
     )
