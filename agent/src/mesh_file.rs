@@ -84,7 +84,7 @@ mod tests {
     fn kept(number: u64) -> KeptMesh {
         let routes = Some(Routes { number, ..Routes::default() });
         let addresses = [("lan".parse().unwrap(), [("shop/web".parse().unwrap(), 7)].into())].into();
-        KeptMesh { routes, addresses }
+        KeptMesh { routes, addresses, mesh_port: Some(7643) }
     }
 
     fn files(folder: &Path, boot: u128) -> MeshFile {

@@ -81,25 +81,27 @@ pub async fn run<E: Engine>(
     let engine_is = tokio::time::timeout(FIRST_ANSWER, engine.describe()).await.ok().and_then(Result::ok);
     let disk =
         engine_is.as_ref().and_then(|engine| engine.root_dir.clone()).unwrap_or_else(|| config.state_dir.clone());
+    let boot = probe::boot_id(&root).ok_or(RunError::Boot)?;
+    let mut mesh = MeshLink::begin(&config, boot);
+    let kept = mesh.kept();
     let own = OwnFacts {
         engine: engine_is,
         labels: config.labels.clone(),
         generic: config.generic.clone(),
         address: None,
-        mesh_port: None,
+        mesh_port: kept.mesh_port,
     };
     let facts = probe::facts(&root, own.clone()).ok_or(RunError::Architecture)?;
     let machine = state.machine()?;
     let settings = Settings {
-        boot: probe::boot_id(&root).ok_or(RunError::Boot)?,
+        boot,
         machine,
         device: config.device.clone(),
         heartbeat: config.heartbeat,
         policy: Arc::clone(&policy),
     };
     let lease_file = LeaseFile::of(config.device.as_str(), &config.state_dir, settings.boot);
-    let mut mesh = MeshLink::begin(&config, settings.boot);
-    let core = Core::new(settings, facts, state.held()).with_lease(lease_file.read()).with_mesh(mesh.kept());
+    let core = Core::new(settings, facts, state.held()).with_lease(lease_file.read()).with_mesh(kept);
     let route = Route::of(&config);
     let identity = route.identity().cloned();
     let target = Target { device: config.device.clone(), route };
@@ -332,18 +334,12 @@ impl<E: Engine> Shell<E> {
 
     /// What other devices must know of our proxy is a fact of this device.
     fn hear_proxy(&mut self, event: ProxyEvent) -> Input {
-        let port = match &event {
-            ProxyEvent::Told(told) => told.mesh_port,
-            // One that has died is back in a moment, at the same port.
-            ProxyEvent::Lost(_) => self.own.mesh_port,
-            ProxyEvent::Ended => None,
-        };
-        if self.own.mesh_port != port {
-            self.own.mesh_port = port;
-            let facts = self.facts();
-            self.step(facts);
+        self.step(Input::Proxy(event));
+        if self.own.mesh_port == self.core.mesh_port() {
+            return Input::Tick;
         }
-        Input::Proxy(event)
+        self.own.mesh_port = self.core.mesh_port();
+        self.facts()
     }
 
     fn hear(&mut self, event: MqttEvent) -> Input {

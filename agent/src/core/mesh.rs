@@ -34,6 +34,9 @@ pub struct KeptMesh {
     pub routes: Option<Routes>,
     /// The virtual addresses in each network, counted from the first of them.
     pub addresses: BTreeMap<NetworkName, BTreeMap<ServiceRef, u32>>,
+    /// Where the proxy listened for other devices. It outlives the agent: one that restarts must not say, before it has heard
+    /// the proxy, that this device takes no part in the service network.
+    pub mesh_port: Option<u16>,
 }
 
 /// For how long something is to be kept.
@@ -112,6 +115,12 @@ impl Mesh {
         self.kept.routes.as_ref()
     }
 
+    /// Where the proxy listens for other devices, as far as is known.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.kept.mesh_port
+    }
+
     /// Something has happened from which something may follow.
     pub fn mark(&mut self) {
         self.is_dirty = true;
@@ -125,6 +134,16 @@ impl Mesh {
 
     /// The proxy has said something, or does not any more.
     pub fn hear(&mut self, event: ProxyEvent) {
+        let port = match &event {
+            ProxyEvent::Told(told) => told.mesh_port,
+            // One that has died is back in a moment, at the same port.
+            ProxyEvent::Lost(_) => self.kept.mesh_port,
+            ProxyEvent::Ended => None,
+        };
+        if self.kept.mesh_port != port {
+            self.kept.mesh_port = port;
+            self.keep(Keep::Boot);
+        }
         self.proxy = match event {
             ProxyEvent::Told(told) => ProxyState::Up(told),
             ProxyEvent::Lost(reason) => ProxyState::Down(reason),

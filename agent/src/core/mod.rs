@@ -161,6 +161,12 @@ impl Core {
         self
     }
 
+    /// Where the proxy listens for other devices, as far as is known.
+    #[must_use]
+    pub fn mesh_port(&self) -> Option<u16> {
+        self.mesh.port()
+    }
+
     /// When the report was sent that the hub has answered last. Worth keeping where it survives the agent but not the boot.
     #[must_use]
     pub fn renewed_at(&self) -> Option<Moment> {

@@ -235,3 +235,15 @@ fn what_was_kept_of_another_fleet_is_not_used() {
     device.list();
     assert_eq!(proxied(&device).routes, Routes::default());
 }
+
+#[test]
+fn an_agent_that_restarts_knows_where_the_proxy_listens_before_it_has_heard_it() {
+    let mut device = settled();
+    let told = Told { held: Some(1), mesh_port: Some(7643), ..Told::default() };
+    let _ = device.step(Input::Proxy(ProxyEvent::Told(Box::new(told))));
+    let kept = device.kept.last().unwrap().0.clone();
+    device.restart_agent();
+    assert_eq!(device.core.clone().with_mesh(kept).mesh_port(), Some(7643));
+    let _ = device.step(Input::Proxy(ProxyEvent::Ended));
+    assert_eq!(device.core.mesh_port(), None);
+}
