@@ -33,7 +33,10 @@ pub use event::{Event, EventList, EventQuery, Severity};
 pub use explain::{Candidate, Explanation, Refusal, ReplicaExplanation, ScorePart, Verdict};
 pub use health::{Check, Fleet, Health};
 pub use history::{Dimension, History, HistoryQuery, Range, Series};
-pub use join::{Invite, InviteCreated, InviteList, InviteRequest, InviteUse, JoinRequest, JoinResponse};
+pub use join::{
+    CodeApproval, CodeApproved, Invite, InviteCreated, InviteList, InviteRequest, InviteUse, JoinRequest, JoinResponse,
+    KnockAnswer, KnockJoined, KnockRequest, WaitingDevice, WaitingList,
+};
 pub use logs::{LogFrame, LogOutput, LogsQuery};
 pub use problem::{Diagnostic, DiagnosticSeverity, Problem, ProblemKind};
 pub use replica::{Exit, ExitKind, PlacedCopy, Port, Pull, Replica, ReplicaList, ReplicaQuery, ReplicaState};

@@ -6,7 +6,8 @@ mod verbs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use access::{
-    Audit, AuditCommand, ContextCommand, Invite, InviteCommand, Login, Logout, RoleChoice, TokenCommand, TokenCreate,
+    Approve, Audit, AuditCommand, ContextCommand, Invite, InviteCommand, Login, Logout, RoleChoice, TokenCommand,
+    TokenCreate,
 };
 pub use verbs::{
     Completion, ComposeCommand, ComposeFile, Deploy, DeviceCommand, DeviceDrain, DeviceLabel, DeviceName, DeviceNames,

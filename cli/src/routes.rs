@@ -1,11 +1,11 @@
 //! What the hub can be asked: one function per route of its API.
 
 use outrigger_api::{
-    ApplyRequest, ApplyResponse, AuditCheck, AuditList, AuditQuery, CheckResponse, Device, DeviceChange, DeviceList,
-    DevicesChange, EventList, EventQuery, Explanation, Fleet, Forgotten, Health, InviteCreated, InviteList,
-    InviteRequest, LogsQuery, LossConfirmation, Removed, Replica, ReplicaList, ReplicaQuery, Restarted, ScaleRequest,
-    ScaleResponse, Service, ServiceList, SetupRequest, Stack, StackList, Token, TokenCreated, TokenList, TokenRequest,
-    WhatIfLost, Whoami,
+    ApplyRequest, ApplyResponse, AuditCheck, AuditList, AuditQuery, CheckResponse, CodeApproval, CodeApproved, Device,
+    DeviceChange, DeviceList, DevicesChange, EventList, EventQuery, Explanation, Fleet, Forgotten, Health,
+    InviteCreated, InviteList, InviteRequest, LogsQuery, LossConfirmation, Removed, Replica, ReplicaList, ReplicaQuery,
+    Restarted, ScaleRequest, ScaleResponse, Service, ServiceList, SetupRequest, Stack, StackList, Token, TokenCreated,
+    TokenList, TokenRequest, WaitingList, WhatIfLost, Whoami,
 };
 use serde_json::json;
 
@@ -173,6 +173,14 @@ impl Client {
 
     pub(crate) fn revoke_invite(&self, id: &str) -> Result<InviteList, Failure> {
         self.delete(&["v1", "invites", id])
+    }
+
+    pub(crate) fn waiting_devices(&self) -> Result<WaitingList, Failure> {
+        self.get(&["v1", "join", "waiting"], &())
+    }
+
+    pub(crate) fn approve_code(&self, approval: &CodeApproval) -> Result<CodeApproved, Failure> {
+        self.send(Send::Post, &["v1", "join", "approve"], &(), approval)
     }
 
     pub(crate) fn approve_device(&self, name: &str) -> Result<Device, Failure> {

@@ -113,6 +113,20 @@ pub struct Invite {
     pub labels: Vec<(String, String)>,
 }
 
+/// `device approve`
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// Codes as devices show them (in capitals: 7KQ2M-XW4RP), or names of devices in quarantine
+    #[arg(required = true, value_name = "CODE|DEVICE")]
+    pub what: Vec<String>,
+    /// Let the new device in under this name; if another device has it, that one is replaced
+    #[arg(long, value_name = "DEVICE")]
+    pub name: Option<String>,
+    /// Give the new device this label; can be given again
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub labels: Vec<(String, String)>,
+}
+
 /// `invite …`
 #[derive(Debug, Subcommand)]
 pub enum InviteCommand {

@@ -9,6 +9,7 @@ mod events;
 mod invites;
 mod login;
 mod logs;
+mod newcomers;
 mod ps;
 #[cfg(test)]
 pub(crate) mod samples;

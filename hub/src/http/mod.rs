@@ -10,6 +10,7 @@ mod fleet;
 mod guard;
 mod health;
 mod join;
+mod knock;
 mod lines;
 pub mod local;
 mod logs;

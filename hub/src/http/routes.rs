@@ -14,7 +14,9 @@ use utoipa_axum::routes;
 use super::admit::admit;
 use super::guard::{Guard, guard};
 use super::problem::Refused;
-use super::{Api, access, compose, devices, document, events, health, join, logs, page, replicas, services, stacks};
+use super::{
+    Api, access, compose, devices, document, events, health, join, knock, logs, page, replicas, services, stacks,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -63,6 +65,9 @@ pub(super) fn documented() -> (Router<Api>, Document) {
         .routes(routes!(join::invites, join::invite))
         .routes(routes!(join::revoke_invite))
         .routes(routes!(join::join))
+        .routes(routes!(knock::knock))
+        .routes(routes!(knock::waiting))
+        .routes(routes!(knock::approve_code))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
         .routes(routes!(access::me))
