@@ -79,7 +79,7 @@ pub enum JoinError {
     /// The token is good for something else.
     #[error(
         "this is a token for {}, not an invite for a device; `outrigger device invite` makes one",
-        match .0 { Kind::Api => "people and programs", Kind::Setup => "the first administrator", Kind::Join => "devices" }
+        match .0 { Kind::Api | Kind::Session => "people and programs", Kind::Setup => "the first administrator", Kind::Join => "devices" }
     )]
     Kind(Kind),
     /// It has joined already.
@@ -198,7 +198,7 @@ impl Wish {
     /// # Errors
     /// If anything is wrong; the device is as it was before then.
     pub async fn join(&self, show: impl FnOnce(&str)) -> Result<Joined, JoinError> {
-        if let By::Invite(Token { kind: kind @ (Kind::Api | Kind::Setup), .. }) = &self.by {
+        if let By::Invite(Token { kind: kind @ (Kind::Api | Kind::Setup | Kind::Session), .. }) = &self.by {
             return Err(JoinError::Kind(*kind));
         }
         let dir = IdentityDir::of(&self.state_dir);

@@ -182,6 +182,14 @@ pub struct WaitingList {
     pub devices: Vec<WaitingDevice>,
 }
 
+/// Devices that may connect now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AllowedDevices {
+    /// By their names; without those in quarantine.
+    pub devices: Vec<String>,
+}
+
 /// Lets the device in that shows this code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

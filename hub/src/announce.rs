@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mdns_sd::{ServiceDaemon, ServiceInfo};
+use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -38,7 +38,13 @@ impl Announcer {
         let system = rustix::system::uname();
         let host = system.nodename().to_str().unwrap_or("hub").split('.').next().unwrap_or("hub").to_ascii_lowercase();
         let host = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(MAX_HOST).collect();
-        let announcer = Self { daemon: ServiceDaemon::new()?, listens, host };
+        let daemon = ServiceDaemon::new()?;
+        if !listens.ip().is_unspecified() {
+            // Nothing is said in networks in which the hub is not reached.
+            daemon.disable_interface(IfKind::All)?;
+            daemon.enable_interface(IfKind::Addr(listens.ip()))?;
+        }
+        let announcer = Self { daemon, listens, host };
         announcer.tell(pki)?;
         info!(port = listens.port(), "the hub is announced in the local network; `mdns = \"false\"` ends that");
         Ok(announcer)

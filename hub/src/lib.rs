@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod access;
+pub mod allowed;
 pub mod announce;
 pub mod backup;
 pub mod broker;

@@ -3,6 +3,8 @@
 mod lab {
     mod containers;
     mod loss;
+    mod newcomers;
+    mod ports;
     mod restarts;
     mod shop;
 }

@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use outrigger_api::{
-    CodeApproval, CodeApproved, KnockAnswer, KnockJoined, KnockRequest, Problem, ProblemKind, WaitingList,
+    AllowedDevices, CodeApproval, CodeApproved, KnockAnswer, KnockJoined, KnockRequest, Problem, ProblemKind,
+    WaitingList,
 };
 use outrigger_protocol::DeviceName;
 use outrigger_trust::Pin;
@@ -70,6 +71,14 @@ pub async fn knock(
 #[utoipa::path(get, path = "/v1/join/waiting", tag = "devices", responses((status = 200, description = "All", body = WaitingList)))]
 pub async fn waiting(State(api): State<Api>) -> Answer<WaitingList> {
     Ok(Json(WaitingList { devices: pki_of(&api.hub)?.waiting() }))
+}
+
+/// Devices that may connect now, for the rules of another broker.
+#[utoipa::path(get, path = "/v1/devices/allowed", tag = "devices", responses((status = 200, description = "All", body = AllowedDevices)))]
+pub async fn allowed(State(api): State<Api>) -> Answer<AllowedDevices> {
+    let all = pki_of(&api.hub)?.allow().all();
+    let devices = all.iter().filter(|(_, known)| known.quarantined.is_none()).map(|(name, _)| name.to_string());
+    Ok(Json(AllowedDevices { devices: devices.collect() }))
 }
 
 /// Lets the device in that shows this code.

@@ -3,6 +3,7 @@
 mod access;
 mod admit;
 mod compose;
+mod cookie;
 mod devices;
 mod document;
 mod events;
@@ -20,7 +21,9 @@ mod replicas;
 mod routes;
 mod server;
 mod services;
+mod sessions;
 mod stacks;
+mod users;
 mod view;
 
 use std::future::Future;

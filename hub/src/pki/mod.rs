@@ -19,7 +19,7 @@ use outrigger_protocol::DeviceName;
 use outrigger_trust::{CertificateDer, Identity, Pin};
 use thiserror::Error;
 
-pub use allow::{AllowList, KeptOut, Known, Unreadable, hex};
+pub use allow::{AllowList, KeptOut, Known, Unreadable, allowed_in, hex};
 pub use authority::{Authority, AuthorityError, DEVICE_LIFE, FILE, HUB_NAME, Old, RequestError};
 pub use invites::{Invites, MAX_TTL, MAX_USES, Refusal, USUAL_TTL, Wanted};
 pub use join::{JoinError, Joined, Newcomer, RenewError};
