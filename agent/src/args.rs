@@ -70,7 +70,7 @@ pub struct Args {
 /// What to do instead of running.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Join the fleet of a hub, with the line that `outrigger device invite` prints
+    /// Join the fleet of a hub: with the line that `outrigger device invite` prints, or by a code that it shows
     Join(JoinArgs),
     /// Look for what would keep this device from its work, and say how to put it right
     Doctor,
@@ -89,11 +89,11 @@ pub enum Command {
 /// How to join.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct JoinArgs {
-    /// The hub, such as <https://hub.local:7640>
-    pub url: String,
-    /// The invite; `-` reads it from standard input
+    /// The hub, such as <https://hub.local:7640> [default: the one that answers in the local network]
+    pub url: Option<String>,
+    /// The invite; `-` reads it from standard input [default: a code is shown, for `outrigger device approve`]
     #[arg(long)]
-    pub token: String,
+    pub token: Option<String>,
     /// Join anew, although the device has joined already: with a new key, and perhaps another hub
     #[arg(long)]
     pub again: bool,

@@ -1,9 +1,12 @@
-//! `outrigger-agent join`: from one pasted line to an identity.
+//! `outrigger-agent join`: from one pasted line, or a code that somebody tells the hub, to an identity.
 //!
-//! First the hub shows its certificates, and nothing is sent to it before the one that the token pins is among them. Only then
-//! a second connection, which trusts that authority alone, carries the token and the request for a certificate. The
-//! key is made here and stays here.
+//! With an invite the hub first shows its certificates, and nothing is sent to it before the one that the token pins is among
+//! them. Only then a second connection, which trusts that authority alone, carries the token and the request for a
+//! certificate. Without one the device shows a code, and believes the hub once that has proven to know it (`knock`).
+//! The key is made here and stays here.
 
+mod find;
+mod knock;
 mod url;
 mod wire;
 
@@ -11,17 +14,21 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outrigger_protocol::DeviceName;
+use outrigger_protocol::{DeviceName, FleetId};
 use outrigger_trust::{
-    Certificate, CertificateDer, CertificateProblem, ConnectError, KeyError, Kind, Pin, TlsError, Token, TokenError,
-    authority_behind, client_config,
+    Certificate, CertificateDer, CertificateProblem, ConnectError, DeviceKey, KeyError, Kind, Pin, TlsError, Token,
+    TokenError, authority_behind, client_config,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::config::{HubAddress, parse_address};
 use crate::identity::{HubFile, IdentityDir, IdentityError, Joined};
 
+pub use find::{FindError, Found, find};
+pub use knock::{Knock, KnockAnswer, KnockJoined};
 pub use url::{HubUrl, UrlError};
 pub use wire::{Request, Response};
 
@@ -33,14 +40,28 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Wish {
     /// Where the hub is.
     pub url: HubUrl,
-    /// The invite.
-    pub token: Token,
+    /// What lets the device in.
+    pub by: By,
     /// The name that the device wants.
     pub name: DeviceName,
+    /// The fleet whose replicas the device still has.
+    pub holds: Option<FleetId>,
     /// Where its identity will be.
     pub state_dir: PathBuf,
     /// Whether to do so although it has joined already.
     pub again: bool,
+}
+
+/// What lets a device in.
+#[derive(Debug)]
+pub enum By {
+    /// An invite.
+    Invite(Token),
+    /// A code that it shows, and that somebody tells the hub.
+    Code {
+        /// What the device says that it is, for the list of those that wait.
+        about: String,
+    },
 }
 
 /// The device has not joined.
@@ -58,7 +79,7 @@ pub enum JoinError {
     /// The token is good for something else.
     #[error(
         "this is a token for {}, not an invite for a device; `outrigger device invite` makes one",
-        match .0 { Kind::Api => "people and programs", Kind::Setup => "the first administrator", Kind::Join => "devices" }
+        match .0 { Kind::Api | Kind::Session => "people and programs", Kind::Setup => "the first administrator", Kind::Join => "devices" }
     )]
     Kind(Kind),
     /// It has joined already.
@@ -117,6 +138,21 @@ pub enum JoinError {
         /// What.
         what: &'static str,
     },
+    /// It says that the device is in, and does not know the code.
+    #[error(
+        "{hub} says that this device is in, and does not know its code: it is not the hub that you have told the code to. \
+         Nothing of what it sent was kept"
+    )]
+    FalseHub {
+        /// Who.
+        hub: String,
+    },
+    /// Nobody has told the hub the code.
+    #[error("nobody has told {hub} the code within {} minutes; run the same line again for a new one", knock::CODE_LIFE.as_secs() / 60)]
+    NotApproved {
+        /// Who.
+        hub: String,
+    },
     /// What the hub gave cannot be used or kept.
     #[error("the identity cannot be {what} in {}{}", path.display(), root_hint(.source))]
     Keep {
@@ -157,13 +193,13 @@ fn root_hint(error: &IdentityError) -> &'static str {
 }
 
 impl Wish {
-    /// Joins.
+    /// Joins. `show` is called once with the code that the operator is to tell the hub, where there is one.
     ///
     /// # Errors
     /// If anything is wrong; the device is as it was before then.
-    pub async fn join(&self) -> Result<Joined, JoinError> {
-        if self.token.kind != Kind::Join {
-            return Err(JoinError::Kind(self.token.kind));
+    pub async fn join(&self, show: impl FnOnce(&str)) -> Result<Joined, JoinError> {
+        if let By::Invite(Token { kind: kind @ (Kind::Api | Kind::Setup | Kind::Session), .. }) = &self.by {
+            return Err(JoinError::Kind(*kind));
         }
         let dir = IdentityDir::of(&self.state_dir);
         if !self.again
@@ -171,11 +207,20 @@ impl Wish {
         {
             return Err(JoinError::Already { url: joined.hub.url, device: joined.device });
         }
-        let authority = self.first_look().await?;
-        let key = dir.key_for_join().map_err(self.keep("made"))?;
-        let request =
-            Request { token: self.token.reveal(), name: self.name.to_string(), csr: key.request(self.name.as_str())? };
-        let response = self.ask(&authority, &request).await?;
+        let (authority, key, response) = match &self.by {
+            By::Invite(token) => {
+                let authority = self.authority(token.pin).await?;
+                let key = dir.key_for_join().map_err(self.keep("made"))?;
+                let response = self.send_invite(token, &authority, &key).await?;
+                (authority, key, response)
+            }
+            By::Code { about } => {
+                let authority = self.authority(self.shown_pin().await?).await?;
+                let key = dir.key_for_join().map_err(self.keep("made"))?;
+                let response = self.wait_for_approval(about, &authority, &key, show).await?;
+                (authority, key, response)
+            }
+        };
         let hub = self.hub_file(&response)?;
         let joined = Joined::from_pem(&response.certificate, &response.authorities, key, hub);
         let joined = joined.map_err(|_| self.nonsense("the certificate is of no use"))?;
@@ -183,23 +228,44 @@ impl Wish {
             return Err(self.nonsense("the certificate names another device"));
         }
         if !joined.authorities.contains(&authority) {
-            return Err(self.nonsense("its authority is not the one of the token"));
+            return Err(self.nonsense("its authority is not the one that was agreed on"));
         }
         dir.put(&joined).map_err(self.keep("kept"))?;
         Ok(joined)
     }
 
-    async fn first_look(&self) -> Result<CertificateDer<'static>, JoinError> {
-        let (host, port, pin): (String, u16, Pin) = (self.url.host.clone(), self.url.port, self.token.pin);
+    /// The authority with this pin, if it stands behind the hub.
+    async fn authority(&self, pin: Pin) -> Result<CertificateDer<'static>, JoinError> {
+        let (host, port) = (self.url.host.clone(), self.url.port);
         Ok(tokio::task::spawn_blocking(move || authority_behind(&host, port, pin, PATIENCE)).await??)
     }
 
-    async fn ask(&self, authority: &CertificateDer<'static>, request: &Request) -> Result<Response, JoinError> {
+    async fn send_invite(
+        &self,
+        token: &Token,
+        authority: &CertificateDer<'static>,
+        key: &DeviceKey,
+    ) -> Result<Response, JoinError> {
+        let request = Request {
+            token: token.reveal(),
+            name: self.name.to_string(),
+            csr: key.request(self.name.as_str())?,
+            holds: self.holds.map(|fleet| fleet.to_string()),
+        };
+        self.ask(authority, "/v1/join", &request).await
+    }
+
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        authority: &CertificateDer<'static>,
+        path: &'static str,
+        request: &Q,
+    ) -> Result<A, JoinError> {
         // The pin vouches for the authority, so its beginning has passed, also where the clock says 1970.
         let floor = Certificate::read(authority)?.not_before;
         let config = client_config(std::slice::from_ref(authority), None, Some(floor))?;
         let hub = || self.url.to_string();
-        let answer = timeout(PATIENCE, wire::post(&self.url, config, request)).await;
+        let answer = timeout(PATIENCE, wire::post(&self.url, config, path, request)).await;
         let answer = answer.map_err(|_| JoinError::Late { hub: hub() })?;
         match answer.map_err(|source| JoinError::Send { hub: hub(), source })? {
             Ok(response) => Ok(response),

@@ -16,18 +16,21 @@ use outrigger_agent::engine::Engine;
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
 use outrigger_agent::identity::IdentityDir;
-use outrigger_agent::join::{self, Wish};
+use outrigger_agent::join::{self, By, Wish};
 use outrigger_agent::leave::Leaving;
 use outrigger_agent::mqtt::Route;
 use outrigger_agent::policy::Policy;
-use outrigger_agent::probe::Root;
+use outrigger_agent::probe::{self, OwnFacts, Root};
 use outrigger_agent::state::{StateDir, StateError};
 use outrigger_agent::{proxy_link, run, signals};
+use outrigger_protocol::FleetId;
 use outrigger_proxy::{Control, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
 /// How often a device that has not joined looks whether it has.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Time for the engine to say what runs, before a join.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     // The key, and what containers are told, must not land in a core dump.
@@ -95,19 +98,56 @@ async fn proxy(how: &ProxyArgs, scope: Option<&str>) -> anyhow::Result<()> {
 
 async fn join(args: &Args, how: &JoinArgs) -> anyhow::Result<()> {
     let config = args.config_for_join()?;
-    let wish = Wish {
-        url: how.url.parse()?,
-        token: join::token(&how.token)?,
-        name: config.device,
-        state_dir: config.state_dir,
-        again: how.again,
+    let by = match &how.token {
+        Some(token) => By::Invite(join::token(token)?),
+        None => By::Code { about: about() },
     };
-    let joined = wish.join().await?;
+    let url = match &how.url {
+        Some(url) => url.parse()?,
+        None => {
+            let found = tokio::task::spawn_blocking(join::find).await.context("cannot look for hubs")??;
+            println!("Found the hub {} at {}.", found.name, found.url);
+            found.url
+        }
+    };
+    let holds = holds(&config).await;
+    let wish = Wish { url, by, name: config.device, holds, state_dir: config.state_dir, again: how.again };
+    let joined = wish.join(|code| show(&wish, code)).await?;
     println!("Joined {} as `{}`. A running agent connects by itself within seconds.", wish.url, joined.device);
     println!(
         "To look at this device: sudo outrigger-agent doctor; to start the agent: sudo systemctl enable --now outrigger-agent"
     );
     Ok(())
+}
+
+/// Whoever stands before the device reads the code here and tells it to the hub.
+fn show(wish: &Wish, code: &str) {
+    println!("\nWhere you work, within a quarter of an hour:\n\n    outrigger device approve {code}\n");
+    println!("Waiting for {} to let `{}` in. Ctrl-C gives up.", wish.url, wish.name);
+}
+
+/// What the list of devices that wait shows of this one.
+fn about() -> String {
+    let Some(facts) = probe::facts(&Root::real(), OwnFacts::default()) else { return String::new() };
+    let memory = format!("{:.1} GB", facts.memory.0 as f64 / 1e9);
+    let parts = [facts.board, Some(facts.os), Some(facts.arch.to_string()), Some(memory)];
+    parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// The fleet whose replicas the device still has, by what it keeps or by its containers. Where the engine does not answer
+/// the hub cannot be warned, and the device says later whose it is.
+async fn holds(config: &Config) -> Option<FleetId> {
+    if let Some(fleet) = StateDir::fleet_in(&config.state_dir) {
+        return Some(fleet);
+    }
+    let (socket, flavour) = match config.engine.clone() {
+        EngineChoice::Docker(socket) => (socket, Flavour::Docker),
+        EngineChoice::Podman(socket) => (socket, Flavour::Podman),
+        EngineChoice::Memory => return None,
+    };
+    let engine = docker(config, &Arc::new(config.load_policy()), socket, flavour);
+    let listed = tokio::time::timeout(ENGINE_PATIENCE, engine.list()).await.ok()?.ok()?;
+    listed.iter().find_map(|container| container.fleet)
 }
 
 /// Waits until the device has joined, so that the agent can be installed and started before.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use atomic_write_file::OpenOptions;
 use atomic_write_file::unix::OpenOptionsExt;
-use outrigger_protocol::Assignment;
+use outrigger_protocol::{Assignment, FleetId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -94,6 +94,12 @@ impl StateDir {
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| StateError::InUse { path: path.to_owned() })?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The fleet of the assignment in this folder; also while an agent runs with it. Nothing is changed.
+    #[must_use]
+    pub fn fleet_in(path: &Path) -> Option<FleetId> {
+        decode::<Assignment>(&fs::read(path.join(ASSIGNMENT)).ok()?).map(|assignment| assignment.fleet)
     }
 
     /// The assignment that was saved last. One that cannot be read is put aside.

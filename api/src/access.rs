@@ -105,6 +105,9 @@ pub struct SetupRequest {
     pub code: SecretText,
     /// Name of the token to be made, such as that of the person.
     pub name: String,
+    /// Also make a user of this name with this password, who can log in with a browser.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretText>,
 }
 
 /// A new setup code.
@@ -131,6 +134,110 @@ pub struct Whoami {
     /// When its token ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_unix_ms: Option<u64>,
+}
+
+/// A user to be made: somebody who logs in with a browser.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UserRequest {
+    /// Name to log in with.
+    pub name: String,
+    /// What he may do.
+    pub role: Role,
+    /// Only for these stacks; empty: for the whole fleet. Not with `admin`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stacks: Vec<String>,
+    /// His password.
+    pub password: SecretText,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct User {
+    /// Name to log in with.
+    pub name: String,
+    /// What he may do.
+    pub role: Role,
+    /// Only for these stacks; empty: for the whole fleet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stacks: Vec<String>,
+    /// When he was made.
+    pub created_unix_ms: u64,
+    /// By whom.
+    pub created_by: String,
+    /// When he got his present password.
+    pub password_unix_ms: u64,
+}
+
+/// Users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UserList {
+    /// By their names.
+    pub users: Vec<User>,
+}
+
+/// A new password. All sessions of its user end, but the one that asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PasswordRequest {
+    /// The new one.
+    pub password: SecretText,
+    /// The present one; who changes his own must know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<SecretText>,
+}
+
+/// A browser logs in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// Name of the user.
+    pub user: String,
+    /// His password.
+    pub password: SecretText,
+}
+
+/// A browser is logged in. Its session is in a cookie that pages cannot read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SessionOpened {
+    /// Who.
+    pub who: Whoami,
+    /// To be sent as the header `X-Outrigger-Csrf` with each request that changes something.
+    pub csrf: SecretText,
+    /// The session ends when it is not used for so long.
+    pub idle_s: u64,
+}
+
+/// A browser that is logged in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Session {
+    /// Tells it from others.
+    pub id: String,
+    /// Who.
+    pub user: String,
+    /// From which address he logged in.
+    pub address: String,
+    /// When.
+    pub since_unix_ms: u64,
+    /// For how many seconds it has not been used.
+    pub idle_s: u64,
+    /// When it ends at the latest.
+    pub expires_unix_ms: u64,
+}
+
+/// Browsers that are logged in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SessionList {
+    /// The oldest first.
+    pub sessions: Vec<Session>,
 }
 
 /// Which records of the audit log.
@@ -196,7 +303,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_shown_by_mistake() {
-        let request = SetupRequest { code: SecretText("or1.setup.x.y.canary".into()), name: "ann".into() };
+        let request =
+            SetupRequest { code: SecretText("or1.setup.x.y.canary".into()), name: "ann".into(), password: None };
         assert!(!format!("{request:?}").contains("canary"));
     }
 

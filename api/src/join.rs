@@ -92,6 +92,9 @@ pub struct JoinRequest {
     pub name: String,
     /// Its request for a certificate (PKCS #10, PEM), signed by a key that it keeps.
     pub csr: String,
+    /// The fleet whose replicas it still has; it must leave that one before it can join another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<String>,
 }
 
 /// The device has joined.
@@ -109,4 +112,105 @@ pub struct JoinResponse {
     /// Which fleet this is, where the hub has a name for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<String>,
+}
+
+/// A device without an invite asks to be let in, and shows a code to whoever stands before it. It asks again and again
+/// until the operator has told that code to the hub. The code itself is never sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KnockRequest {
+    /// The name that the device wants.
+    pub name: String,
+    /// Its request for a certificate (PKCS #10, PEM), signed by a key that it keeps.
+    pub csr: String,
+    /// Random; the same for each request of one attempt.
+    pub nonce: String,
+    /// Proof that the device knows the code, over the hub's authority and its own key.
+    pub proof: String,
+    /// What the device says that it is: processor, system, board.
+    #[serde(default)]
+    pub about: String,
+    /// The fleet whose replicas it still has; it must leave that one before it can join another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<String>,
+}
+
+/// What a device that has knocked is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KnockAnswer {
+    /// After how long it is to ask again, while nobody has let it in.
+    pub again_ms: u64,
+    /// It was let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<KnockJoined>,
+}
+
+/// What a device gets that was let in by its code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KnockJoined {
+    /// Proof that the hub knows the code, over its authority and the device's key. Without it nothing else counts.
+    pub proof: String,
+    /// The same as for an invite.
+    pub response: JoinResponse,
+}
+
+/// A device that waits to be let in. Its code is not here: only the device itself shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WaitingDevice {
+    /// The name that it wants.
+    pub name: String,
+    /// From where it asks.
+    pub address: String,
+    /// What it says that it is.
+    pub about: String,
+    /// When it first asked.
+    pub since_unix_ms: u64,
+    /// When it is forgotten.
+    pub expires_unix_ms: u64,
+    /// Whether a device of this name is in the fleet already.
+    pub name_is_taken: bool,
+}
+
+/// Devices that wait to be let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WaitingList {
+    /// The one that has waited longest first.
+    pub devices: Vec<WaitingDevice>,
+}
+
+/// Devices that may connect now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AllowedDevices {
+    /// By their names; without those in quarantine.
+    pub devices: Vec<String>,
+}
+
+/// Lets the device in that shows this code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CodeApproval {
+    /// As the device shows it.
+    pub code: SecretText,
+    /// Under this name instead of the one that it wants; also if a device has it, which is replaced then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Labels that the device gets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The device was let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CodeApproved {
+    /// Its name.
+    pub device: String,
+    /// From where it had asked.
+    pub address: String,
 }

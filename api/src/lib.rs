@@ -22,8 +22,9 @@ mod stack;
 mod what_if;
 
 pub use access::{
-    AuditCheck, AuditList, AuditQuery, AuditRecord, Role, SecretText, SetupCode, SetupRequest, Token, TokenCreated,
-    TokenList, TokenRequest, Whoami,
+    AuditCheck, AuditList, AuditQuery, AuditRecord, LoginRequest, PasswordRequest, Role, SecretText, Session,
+    SessionList, SessionOpened, SetupCode, SetupRequest, Token, TokenCreated, TokenList, TokenRequest, User, UserList,
+    UserRequest, Whoami,
 };
 pub use device::{
     Attached, Availability, Device, DeviceChange, DeviceList, DeviceState, DeviceWarning, DevicesChange, EngineView,
@@ -33,7 +34,10 @@ pub use event::{Event, EventList, EventQuery, Severity};
 pub use explain::{Candidate, Explanation, Refusal, ReplicaExplanation, ScorePart, Verdict};
 pub use health::{Check, Fleet, Health};
 pub use history::{Dimension, History, HistoryQuery, Range, Series};
-pub use join::{Invite, InviteCreated, InviteList, InviteRequest, InviteUse, JoinRequest, JoinResponse};
+pub use join::{
+    AllowedDevices, CodeApproval, CodeApproved, Invite, InviteCreated, InviteList, InviteRequest, InviteUse,
+    JoinRequest, JoinResponse, KnockAnswer, KnockJoined, KnockRequest, WaitingDevice, WaitingList,
+};
 pub use logs::{LogFrame, LogOutput, LogsQuery};
 pub use problem::{Diagnostic, DiagnosticSeverity, Problem, ProblemKind};
 pub use replica::{Exit, ExitKind, PlacedCopy, Port, Pull, Replica, ReplicaList, ReplicaQuery, ReplicaState};

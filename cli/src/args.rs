@@ -6,7 +6,8 @@ mod verbs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use access::{
-    Audit, AuditCommand, ContextCommand, Invite, InviteCommand, Login, Logout, RoleChoice, TokenCommand, TokenCreate,
+    Approve, Audit, AuditCommand, ContextCommand, Invite, InviteCommand, Login, Logout, RoleChoice, SessionCommand,
+    TokenCommand, TokenCreate, UserAdd, UserCommand, UserPasswd,
 };
 pub use verbs::{
     Completion, ComposeCommand, ComposeFile, Deploy, DeviceCommand, DeviceDrain, DeviceLabel, DeviceName, DeviceNames,
@@ -150,6 +151,12 @@ pub enum Command {
     /// Make, list and revoke tokens of users and programs
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make, list and remove users, who log in with a browser
+    #[command(subcommand)]
+    User(UserCommand),
+    /// List browsers that are logged in, and log them out
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// List and revoke invites of devices; `device invite` makes one
     #[command(subcommand)]
     Invite(InviteCommand),

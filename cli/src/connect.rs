@@ -58,6 +58,7 @@ pub(crate) fn read_token(text: &str, kind: Kind) -> Result<Token, Failure> {
         Kind::Join => "`outrigger-agent join`, on the device, takes it",
         Kind::Setup => "`outrigger login --setup-code` takes it",
         Kind::Api => "`outrigger login --token` takes it",
+        Kind::Session => "it is a browser's own; `outrigger token create` makes one for programs",
     };
     Err(Failure::Usage {
         message: format!("this is a {} token, and needed is one of {kind}", token.kind),

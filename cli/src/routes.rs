@@ -1,11 +1,12 @@
 //! What the hub can be asked: one function per route of its API.
 
 use outrigger_api::{
-    ApplyRequest, ApplyResponse, AuditCheck, AuditList, AuditQuery, CheckResponse, Device, DeviceChange, DeviceList,
-    DevicesChange, EventList, EventQuery, Explanation, Fleet, Forgotten, Health, InviteCreated, InviteList,
-    InviteRequest, LogsQuery, LossConfirmation, Removed, Replica, ReplicaList, ReplicaQuery, Restarted, ScaleRequest,
-    ScaleResponse, Service, ServiceList, SetupRequest, Stack, StackList, Token, TokenCreated, TokenList, TokenRequest,
-    WhatIfLost, Whoami,
+    ApplyRequest, ApplyResponse, AuditCheck, AuditList, AuditQuery, CheckResponse, CodeApproval, CodeApproved, Device,
+    DeviceChange, DeviceList, DevicesChange, EventList, EventQuery, Explanation, Fleet, Forgotten, Health,
+    InviteCreated, InviteList, InviteRequest, LogsQuery, LossConfirmation, PasswordRequest, Removed, Replica,
+    ReplicaList, ReplicaQuery, Restarted, ScaleRequest, ScaleResponse, Service, ServiceList, Session, SessionList,
+    SetupRequest, Stack, StackList, Token, TokenCreated, TokenList, TokenRequest, User, UserList, UserRequest,
+    WaitingList, WhatIfLost, Whoami,
 };
 use serde_json::json;
 
@@ -173,6 +174,38 @@ impl Client {
 
     pub(crate) fn revoke_invite(&self, id: &str) -> Result<InviteList, Failure> {
         self.delete(&["v1", "invites", id])
+    }
+
+    pub(crate) fn users(&self) -> Result<UserList, Failure> {
+        self.get(&["v1", "users"], &())
+    }
+
+    pub(crate) fn create_user(&self, request: &UserRequest) -> Result<User, Failure> {
+        self.send(Send::Post, &["v1", "users"], &(), request)
+    }
+
+    pub(crate) fn remove_user(&self, name: &str) -> Result<User, Failure> {
+        self.delete(&["v1", "users", name])
+    }
+
+    pub(crate) fn set_password(&self, name: &str, request: &PasswordRequest) -> Result<User, Failure> {
+        self.send(Send::Put, &["v1", "users", name, "password"], &(), request)
+    }
+
+    pub(crate) fn sessions(&self) -> Result<SessionList, Failure> {
+        self.get(&["v1", "sessions"], &())
+    }
+
+    pub(crate) fn end_session(&self, id: &str) -> Result<Session, Failure> {
+        self.delete(&["v1", "sessions", id])
+    }
+
+    pub(crate) fn waiting_devices(&self) -> Result<WaitingList, Failure> {
+        self.get(&["v1", "join", "waiting"], &())
+    }
+
+    pub(crate) fn approve_code(&self, approval: &CodeApproval) -> Result<CodeApproved, Failure> {
+        self.send(Send::Post, &["v1", "join", "approve"], &(), approval)
     }
 
     pub(crate) fn approve_device(&self, name: &str) -> Result<Device, Failure> {

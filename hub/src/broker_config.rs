@@ -1,8 +1,9 @@
 //! `outrigger-hub broker-config`: what another broker needs to keep the same rules as the embedded one. Who a client is
 //! comes from its certificate, and nobody speaks or listens beyond his own name.
 //!
-//! One rule it cannot have: such a broker does not know the hub's list of devices. The hub itself hears nobody who is not
-//! on it, and clears what is kept for who was removed.
+//! Such a broker does not know the hub's list of devices, unless its rules name them (`--devices`); then they have to be
+//! written anew when the list has changed. The hub itself hears nobody who is not on it, and clears what is kept for who
+//! was removed.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,10 +11,11 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use outrigger_protocol::Channel;
+use outrigger_protocol::{Channel, DeviceName};
 use outrigger_trust::{DeviceKey, FileError, KeyError, pem_of_certificates, write_private};
 use thiserror::Error;
 
+use crate::allowed::AllowedError;
 use crate::pki::{Authority, AuthorityError, HUB_NAME, Names};
 
 /// Largest packet: the largest payload with its topic and properties.
@@ -28,6 +30,18 @@ pub enum Kind {
     Emqx,
 }
 
+/// Which devices the rules let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices<'a> {
+    /// Whoever has a certificate of the hub's authority.
+    All,
+    /// These.
+    Named(&'a [DeviceName]),
+}
+
+/// Name of mosquitto's rules.
+const MOSQUITTO_RULES: &str = "mosquitto.acl";
+
 /// Why there is no configuration.
 #[derive(Debug, Error)]
 pub enum BrokerConfigError {
@@ -40,6 +54,12 @@ pub enum BrokerConfigError {
     /// Its key.
     #[error("cannot write the broker's key")]
     Key(#[from] KeyError),
+    /// Its rules cannot name devices.
+    #[error("only mosquitto's rules can name devices; `emqx ctl banned add username NAME` keeps one out of EMQX")]
+    NoNames,
+    /// The list of devices.
+    #[error(transparent)]
+    Devices(#[from] AllowedError),
     /// The files.
     #[error(transparent)]
     File(#[from] FileError),
@@ -64,6 +84,7 @@ pub fn write(
     names: &[String],
     port: u16,
     to: &Path,
+    devices: Devices<'_>,
 ) -> Result<Vec<PathBuf>, BrokerConfigError> {
     let now = crate::clock::unix_ms() / 1000;
     let authority = Authority::open(state_dir, true, now)?;
@@ -73,7 +94,8 @@ pub fn write(
     made.map_err(|source| BrokerConfigError::Folder { path: to.to_owned(), source })?;
     let to = fs::canonicalize(to).map_err(|source| BrokerConfigError::Folder { path: to.to_owned(), source })?;
     let (main, rules) = match kind {
-        Kind::Mosquitto => (("mosquitto.conf", mosquitto(&to, port)), ("mosquitto.acl", mosquitto_rules())),
+        Kind::Mosquitto => (("mosquitto.conf", mosquitto(&to, port)), (MOSQUITTO_RULES, mosquitto_rules(devices))),
+        Kind::Emqx if devices != Devices::All => return Err(BrokerConfigError::NoNames),
         Kind::Emqx => (("emqx.conf", emqx(&to, port)), ("acl.conf", emqx_rules())),
     };
     let files = [
@@ -90,6 +112,16 @@ pub fn write(
         written.push(path);
     }
     Ok(written)
+}
+
+/// Writes only mosquitto's rules anew, into a folder that [`write`] has filled.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn write_rules(to: &Path, devices: &[DeviceName]) -> Result<PathBuf, BrokerConfigError> {
+    let path = to.join(MOSQUITTO_RULES);
+    write_private(&path, &mosquitto_rules(Devices::Named(devices)))?;
+    Ok(path)
 }
 
 fn mosquitto(at: &Path, port: u16) -> String {
@@ -117,19 +149,32 @@ fn mosquitto(at: &Path, port: u16) -> String {
     )
 }
 
-fn mosquitto_rules() -> String {
+fn mosquitto_rules(devices: Devices<'_>) -> String {
     let mut text = format!(
         "# The hub hears all devices and speaks to them. Its name can be that of no device.\n\
          user {HUB_NAME}\n\
          topic readwrite or/1/#\n\n\
          # A device: only below its own name.\n"
     );
-    for (may, channels) in [("write", &Channel::UP[..]), ("read", &Channel::DOWN[..])] {
-        for channel in channels {
-            let _ = writeln!(text, "pattern {may} {}", channel.of_all_devices().replace('+', "%u"));
+    match devices {
+        Devices::All => channels(&mut text, "pattern", "%u"),
+        Devices::Named(named) => {
+            for device in named {
+                let _ = writeln!(text, "\nuser {device}");
+                channels(&mut text, "topic", device.as_str());
+            }
         }
     }
     text
+}
+
+/// What a device may do below this name.
+fn channels(text: &mut String, word: &str, name: &str) {
+    for (may, channels) in [("write", &Channel::UP[..]), ("read", &Channel::DOWN[..])] {
+        for channel in channels {
+            let _ = writeln!(text, "{word} {may} {}", channel.of_all_devices().replace('+', name));
+        }
+    }
 }
 
 fn emqx(at: &Path, port: u16) -> String {

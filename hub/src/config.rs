@@ -34,6 +34,24 @@ pub struct Config {
     pub security: Security,
     /// Registries that are asked over plain HTTP; loopback ones always are.
     pub insecure_registries: Vec<String>,
+    /// How devices without an invite find the hub and come in.
+    pub joining: Joining,
+}
+
+/// How devices without an invite find the hub and come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joining {
+    /// Whether they may wait with a code.
+    pub by_code: bool,
+    /// Whether the local network is told where the hub is.
+    pub announced: bool,
+}
+
+impl Default for Joining {
+    /// Without telling the network anything.
+    fn default() -> Self {
+        Self { by_code: true, announced: false }
+    }
 }
 
 /// Who is asked who he is.
@@ -93,6 +111,8 @@ pub const KEYS: &[(&str, &str)] = &[
     ("pull_stall", "10m"),
     ("insecure_local", "false"),
     ("insecure_registries", ""),
+    ("join_codes", "true"),
+    ("mdns", "true"),
 ];
 
 /// Where a hub listens that asks nobody who he is.
@@ -150,6 +170,7 @@ impl Checks<'_> {
         let insecure = self.flag("insecure_local")?;
         let security = if insecure { Security::InsecureLocal } else { Security::Tls };
         let http_listen = self.listen("http_listen", security);
+        let (by_code, mdns) = (self.flag("join_codes"), self.flag("mdns"));
         let broker = match self.raw.text("external_broker") {
             Some(_) => self.external(security).map(Broker::External),
             None => self.listen("mqtt_listen", security).map(Broker::Embedded),
@@ -160,14 +181,18 @@ impl Checks<'_> {
                 self.wrong("names", &format!("names: `{name}` is no host name and no address"));
             }
         }
+        let http_listen = http_listen?;
+        // On loopback nobody else could come.
+        let announced = mdns? && security == Security::Tls && !http_listen.ip().is_loopback();
         Some(Config {
             state_dir: PathBuf::from(self.text("state_dir")),
-            http_listen: http_listen?,
+            http_listen,
             broker: broker?,
             policy: policy?,
             names,
             security,
             insecure_registries: self.raw.list("insecure_registries"),
+            joining: Joining { by_code: by_code?, announced },
         })
     }
 
@@ -395,6 +420,16 @@ mod tests {
         assert!(matches!(config.broker, Broker::Embedded(address) if address.port() == 8883));
         assert_eq!(config.security, Security::Tls);
         assert_eq!(config.policy.lost_after, Duration::from_secs(4));
+        assert_eq!(config.joining, Joining { by_code: true, announced: true });
+    }
+
+    #[test]
+    fn the_network_is_told_of_a_hub_that_it_can_reach_and_only_if_that_is_wanted() {
+        for text in ["http_listen = \"127.0.0.1:7640\"", "mdns = false", "mdns = \"false\"", "insecure_local = true"] {
+            assert!(!load(text).unwrap().joining.announced, "{text}");
+        }
+        assert!(!load("join_codes = false").unwrap().joining.by_code);
+        assert!(problems("mdns = \"maybe\"")[0].contains("neither true nor false"));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub struct HubHandle {
     pub(crate) addresses: Addresses,
     pub(crate) pki: Option<Pki>,
     pub(crate) mqtt_at: (Option<String>, u16),
+    pub(crate) takes_codes: bool,
 }
 
 /// Whether there is more than one sort of processors in the fleet.
@@ -261,6 +262,12 @@ impl HubHandle {
     #[must_use]
     pub fn pki(&self) -> Option<&Pki> {
         self.pki.as_ref()
+    }
+
+    /// Whether devices without an invite may wait with a code.
+    #[must_use]
+    pub fn takes_codes(&self) -> bool {
+        self.takes_codes
     }
 
     /// Where devices connect: the host, where it is not the hub itself, and the port.

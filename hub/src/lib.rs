@@ -3,6 +3,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod access;
+pub mod allowed;
+pub mod announce;
 pub mod backup;
 pub mod broker;
 pub mod broker_config;

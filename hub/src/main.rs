@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use outrigger_hub::allowed::allowed;
+use outrigger_hub::broker_config::Devices;
 use outrigger_hub::config::{Config, Origin, Raw};
 use outrigger_hub::pki::{Authority, Old};
 use outrigger_hub::{broker_config, clock, store};
@@ -65,6 +67,13 @@ enum Command {
         /// Where it listens
         #[arg(long, default_value_t = 8883)]
         port: u16,
+        /// Name the devices of the fleet in the rules, so that a removed one has no rights there (mosquitto); to be run
+        /// again when devices have come or gone
+        #[arg(long)]
+        devices: bool,
+        /// With --devices: write only the rules anew, and leave the broker's certificate and configuration as they are
+        #[arg(long, requires = "devices")]
+        rules_only: bool,
         #[command(flatten)]
         settings: Settings,
     },
@@ -176,15 +185,23 @@ fn carry_out(cli: Cli) -> Result<()> {
             Ok(())
         }
         Some(Command::RotateCa { forget_old, settings }) => rotate(&settings.load()?, forget_old),
-        Some(Command::BrokerConfig { broker, folder, hosts, port, settings }) => {
+        Some(Command::BrokerConfig { broker, folder, hosts, port, devices, rules_only, settings }) => {
             let kind = match broker {
                 BrokerKind::Mosquitto => broker_config::Kind::Mosquitto,
                 BrokerKind::Emqx => broker_config::Kind::Emqx,
             };
             let config = settings.load()?;
-            for path in broker_config::write(kind, &config.state_dir, &hosts, port, &folder)? {
-                println!("wrote {}", path.display());
-            }
+            let named = if devices { Some(in_runtime(allowed(&config))??) } else { None };
+            let written = match (&named, kind) {
+                (Some(named), broker_config::Kind::Mosquitto) if rules_only => {
+                    vec![broker_config::write_rules(&folder, named)?]
+                }
+                (named, kind) => {
+                    let devices = named.as_deref().map_or(Devices::All, Devices::Named);
+                    broker_config::write(kind, &config.state_dir, &hosts, port, &folder, devices)?
+                }
+            };
+            written.iter().for_each(|path| println!("wrote {}", path.display()));
             Ok(())
         }
         Some(Command::Version) => {

@@ -1,5 +1,6 @@
 //! The hub as a program: everything that is outside is passed in or opened here, and let go in order at the end.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::access::{Access, AccessError, Gate};
+use crate::announce::Announcer;
 use crate::broker::{self, Answers, Embedded, External, Inbox};
 use crate::clock;
 use crate::config::{Broker, Config, Security};
@@ -154,12 +156,22 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         addresses,
         pki: pki.clone(),
         mqtt_at: mqtt_at(&config.broker, mqtt),
+        takes_codes: config.joining.by_code,
     };
     let (stop, stopped) = oneshot::channel();
     let shell = Shell::new(core, events, histories, outgoing, writer, pki.clone());
     let control = tokio::spawn(shell.run(happenings, questions, written, stopped));
     helpers.spawn(handle.clone().learn_when_mixed());
     helpers.spawn(handle.clone().label_newcomers());
+    if let Some(pki) = pki.clone().filter(|_| config.joining.announced) {
+        match Announcer::start(http_address, &pki) {
+            Ok(announcer) => drop(helpers.spawn(announcer.keep(pki))),
+            // Who knows the address joins all the same.
+            Err(error) => {
+                warn!(%error, cause = error.source().map(tracing::field::display), "devices must be told the hub's address")
+            }
+        }
+    }
     let door = pki.map_or(Door::Plain, |pki| Door::Tls(pki.server_tls().clone()));
     let (stop_http, http_stopped) = oneshot::channel::<()>();
     let ended = async move { drop(http_stopped.await) };
@@ -186,7 +198,7 @@ impl Running {
 /// As long as nobody may make tokens, each start prints a code for whoever sees it. Past the log: it is a secret.
 async fn tell_setup_code(running: &Running) {
     let (Gate::Tokens(pin), now) = (running.access.gate(), clock::unix_ms()) else { return };
-    if running.access.tokens().has_admin(now) {
+    if running.access.has_admin(now) {
         return;
     }
     let text = match running.access.tokens().fresh_code(pin, now).await {

@@ -4,6 +4,8 @@ mod lab {
     mod containers;
     mod loss;
     mod network;
+    mod newcomers;
+    mod ports;
     mod restarts;
     mod shop;
 }

@@ -8,6 +8,7 @@
 
 mod certificate;
 mod clock;
+mod code;
 mod connect;
 mod der;
 mod key;
@@ -22,6 +23,7 @@ mod token;
 mod verify;
 
 pub use certificate::{Certificate, CertificateProblem};
+pub use code::{Between, CodeKey, JoinCode, JoinCodeError, Proof, ProofError, Prover, fresh_nonce};
 pub use connect::{ConnectError, authority_behind, chain_of, shake_hands};
 pub use key::{DeviceKey, KeyError};
 pub use peer::{PeerTls, peer_name};

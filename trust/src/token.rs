@@ -41,6 +41,8 @@ pub enum Kind {
     Setup,
     /// A user or program speaks to the API with it.
     Api,
+    /// A browser whose user has logged in keeps it as a cookie. Nobody pastes it.
+    Session,
 }
 
 /// The public part of a token: in lists, in the audit log, for revoking.
@@ -166,6 +168,7 @@ impl fmt::Display for Kind {
             Self::Join => "join",
             Self::Setup => "setup",
             Self::Api => "api",
+            Self::Session => "session",
         })
     }
 }
@@ -173,7 +176,10 @@ impl fmt::Display for Kind {
 impl FromStr for Kind {
     type Err = TokenError;
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        [Self::Join, Self::Setup, Self::Api].into_iter().find(|kind| kind.to_string() == text).ok_or(TokenError::Kind)
+        [Self::Join, Self::Setup, Self::Api, Self::Session]
+            .into_iter()
+            .find(|kind| kind.to_string() == text)
+            .ok_or(TokenError::Kind)
     }
 }
 
@@ -250,7 +256,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_text_of_a_token_is_its_only_text(
-            kind in prop_oneof![Just(Kind::Join), Just(Kind::Setup), Just(Kind::Api)],
+            kind in prop_oneof![Just(Kind::Join), Just(Kind::Setup), Just(Kind::Api), Just(Kind::Session)],
             pin: [u8; 32], id: [u8; 6], secret: [u8; 32], at in 0_usize..110, other in "[ -~]",
         ) {
             let token = Token { kind, pin: Pin(pin), id: TokenId(id), secret: Secret(secret) };

@@ -35,6 +35,14 @@ pub enum UrlError {
     Malformed(String),
 }
 
+impl HubUrl {
+    /// At this address.
+    #[must_use]
+    pub fn of(address: std::net::IpAddr, port: u16) -> Self {
+        Self { host: address.to_string(), port }
+    }
+}
+
 impl FromStr for HubUrl {
     type Err = UrlError;
 

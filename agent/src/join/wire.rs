@@ -10,6 +10,7 @@ use hyper::client::conn::http1;
 use hyper::{Method, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use outrigger_trust::ClientConfig;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -31,6 +32,9 @@ pub struct Request {
     pub name: String,
     /// Its request for a certificate, as PEM.
     pub csr: String,
+    /// The fleet whose replicas the device still has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<String>,
 }
 
 /// What comes back.
@@ -60,11 +64,12 @@ struct Problem {
 }
 
 /// Sends the request. The inner error is a refusal in the hub's words.
-pub(super) async fn post(
+pub(super) async fn post<Q: Serialize, A: DeserializeOwned>(
     url: &HubUrl,
     config: Arc<ClientConfig>,
-    request: &Request,
-) -> io::Result<Result<Response, String>> {
+    path: &'static str,
+    request: &Q,
+) -> io::Result<Result<A, String>> {
     let name = ServerName::try_from(url.host.clone()).map_err(io::Error::other)?;
     let socket = TcpStream::connect((url.host.as_str(), url.port)).await?;
     let stream = TlsConnector::from(config).connect(name, socket).await?;
@@ -73,7 +78,7 @@ pub(super) async fn post(
     let body = serde_json::to_vec(request)?;
     let message = hyper::Request::builder()
         .method(Method::POST)
-        .uri("/v1/join")
+        .uri(path)
         .header(header::HOST, url.to_string().trim_start_matches("https://"))
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json")

@@ -85,6 +85,62 @@ pub struct TokenCreate {
     pub ttl: Duration,
 }
 
+/// `user …`
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Make a user, who logs in with a browser
+    Add(UserAdd),
+    /// List users
+    Ls,
+    /// Give a user another password; his browsers are logged out
+    Passwd(UserPasswd),
+    /// Remove users; their browsers are logged out at once
+    Rm {
+        /// Their names
+        #[arg(required = true, value_name = "USER")]
+        users: Vec<String>,
+    },
+}
+
+/// `user add`
+#[derive(Debug, Args)]
+pub struct UserAdd {
+    /// Name to log in with
+    pub name: String,
+    /// What he may do: viewer, operator, admin
+    #[arg(long, value_enum, default_value = "viewer", hide_possible_values = true)]
+    pub role: RoleChoice,
+    /// Only for this stack; can be given again
+    #[arg(long = "stack", value_name = "STACK")]
+    pub stacks: Vec<String>,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+/// `user passwd`
+#[derive(Debug, Args)]
+pub struct UserPasswd {
+    /// His name
+    pub name: String,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+/// `session …`
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// List browsers that are logged in
+    Ls,
+    /// Log browsers out, at once
+    Rm {
+        /// Their ids, as `session ls` shows them
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+}
+
 /// What a user or program may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RoleChoice {
@@ -109,6 +165,20 @@ pub struct Invite {
     #[arg(long, value_name = "DEVICE")]
     pub name: Option<String>,
     /// Give the devices this label; can be given again
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// `device approve`
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// Codes as devices show them (in capitals: 7KQ2M-XW4RP), or names of devices in quarantine
+    #[arg(required = true, value_name = "CODE|DEVICE")]
+    pub what: Vec<String>,
+    /// Let the new device in under this name; if another device has it, that one is replaced
+    #[arg(long, value_name = "DEVICE")]
+    pub name: Option<String>,
+    /// Give the new device this label; can be given again
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub labels: Vec<(String, String)>,
 }

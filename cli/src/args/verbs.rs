@@ -83,8 +83,10 @@ pub enum DeviceCommand {
     Lost(DeviceNames),
     /// Invite devices: prints the line to run on each
     Invite(super::Invite),
-    /// Let a device in again that is kept in quarantine
-    Approve(DeviceNames),
+    /// Let a device in: a new one by the code that it shows, or one that is kept in quarantine by its name
+    Approve(super::Approve),
+    /// List new devices that wait to be let in by a code
+    Pending,
     /// Forget a device that is gone
     Rm(DeviceNames),
 }

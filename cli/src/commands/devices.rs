@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outrigger_api::{Availability, Device, DeviceChange, DeviceList, DeviceState, DevicesChange, Forgotten};
 
-use super::{invites, what_if, words};
+use super::{invites, newcomers, what_if, words};
 use crate::args::{DeviceCommand, DeviceDrain, DeviceLabel, Format};
 use crate::clock::Deadline;
 use crate::output::Look;
@@ -46,7 +46,8 @@ pub(crate) fn run(client: &Client, command: &DeviceCommand, out: &mut Output) ->
         DeviceCommand::WhatIfLost(args) => what_if::tell(client, &args.device, out)?,
         DeviceCommand::Lost(args) => confirm_loss(client, &args.devices, out)?,
         DeviceCommand::Invite(args) => invites::invite(client, args, out)?,
-        DeviceCommand::Approve(args) => approve(client, &args.devices, out)?,
+        DeviceCommand::Approve(args) => newcomers::approve(client, args, out)?,
+        DeviceCommand::Pending => newcomers::list(client, out)?,
         DeviceCommand::Rm(args) => forget(client, &args.devices, out)?,
     }
     Ok(Exit::Ok)
@@ -130,18 +131,6 @@ fn confirm_loss(client: &Client, names: &[String], out: &mut Output) -> Result<(
     let mut list = client.confirm_loss(names)?;
     list.devices.retain(|device| names.contains(&device.name));
     out.answer(&list, self::names, |list, look| look.table(&table(&list.devices)))
-}
-
-fn approve(client: &Client, names: &[String], out: &mut Output) -> Result<(), Failure> {
-    for name in names {
-        let device = client.approve_device(name)?;
-        out.answer(
-            &device,
-            |device| vec![device.name.clone()],
-            |device, look| vec![format!("{} may come in again", look.paint.text(Tone::Strong, &device.name))],
-        )?;
-    }
-    Ok(())
 }
 
 fn forget(client: &Client, names: &[String], out: &mut Output) -> Result<(), Failure> {

@@ -31,7 +31,7 @@ pub(crate) fn login(args: &Login, out: &mut Output) -> Result<Exit, Failure> {
     let text = SecretText(given.reveal());
     let token = match given.kind {
         Kind::Setup => set_up(&address, &authority, text, args)?,
-        Kind::Api | Kind::Join => text,
+        Kind::Api | Kind::Join | Kind::Session => text,
     };
     let client = Client::trusting(&address, std::slice::from_ref(&authority), Some(token.clone()));
     let who = client.whoami()?;
@@ -109,7 +109,7 @@ fn set_up(
 ) -> Result<SecretText, Failure> {
     let name = args.user.clone().or_else(|| env::var("USER").ok()).unwrap_or_else(|| "admin".into());
     let client = Client::trusting(address, std::slice::from_ref(authority), None);
-    Ok(client.set_up(&SetupRequest { code, name })?.secret)
+    Ok(client.set_up(&SetupRequest { code, name, password: None })?.secret)
 }
 
 fn context_name(address: &Address) -> String {

@@ -9,13 +9,16 @@ mod events;
 mod invites;
 mod login;
 mod logs;
+mod newcomers;
 mod ps;
 #[cfg(test)]
 pub(crate) mod samples;
 mod services;
+mod sessions;
 mod stacks;
 mod tokens;
 mod top;
+mod users;
 mod version;
 mod what_if;
 mod why;
@@ -48,6 +51,8 @@ pub fn run(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Whoami => login::whoami(&client, out),
         Command::Token(command) => tokens::run(&client, command, out),
+        Command::User(command) => users::run(&client, command, out),
+        Command::Session(command) => sessions::run(&client, command, out),
         Command::Invite(command) => invites::run(&client, command, out),
         Command::Audit(args) => audit::run(&client, args, out),
         Command::Deploy(args) => deploy::run(&client, args, out),

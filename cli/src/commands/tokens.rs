@@ -32,11 +32,7 @@ pub(crate) fn run(client: &Client, command: &TokenCommand, out: &mut Output) -> 
 fn create(client: &Client, args: &TokenCreate, out: &mut Output) -> Result<(), Failure> {
     let request = TokenRequest {
         name: args.name.clone(),
-        role: match args.role {
-            RoleChoice::Viewer => Role::Viewer,
-            RoleChoice::Operator => Role::Operator,
-            RoleChoice::Admin => Role::Admin,
-        },
+        role: args.role.into(),
         stacks: args.stacks.clone(),
         ttl_s: Some(args.ttl.as_secs()),
     };
@@ -51,6 +47,16 @@ fn create(client: &Client, args: &TokenCreate, out: &mut Output) -> Result<(), F
         out.note(Tone::Plain, &text);
     }
     out.lines([&made.secret.0])
+}
+
+impl From<RoleChoice> for Role {
+    fn from(choice: RoleChoice) -> Self {
+        match choice {
+            RoleChoice::Viewer => Self::Viewer,
+            RoleChoice::Operator => Self::Operator,
+            RoleChoice::Admin => Self::Admin,
+        }
+    }
 }
 
 fn table(tokens: &[Token], now: u64) -> Table {

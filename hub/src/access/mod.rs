@@ -4,11 +4,15 @@
 
 mod attempts;
 mod audit;
+mod passwords;
 mod rights;
+mod sessions;
 mod setup;
 mod tokens;
+mod users;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +23,12 @@ use thiserror::Error;
 
 pub use attempts::Attempts;
 pub use audit::{Audit, AuditError, Entry};
+pub use passwords::PasswordProblem;
 pub use rights::{Need, Reach, Right, Rights, Scope, Verdict, decide};
+pub use sessions::{IDLE, LIFE, Sessions, csrf, is_csrf};
 pub use setup::{CODE_LIFE, SetupError, code_records};
 pub use tokens::{Denied, TokenProblem, Tokens};
+pub use users::{Prepared, UserProblem, Users};
 
 use crate::clock;
 use crate::pki::Pki;
@@ -29,6 +36,11 @@ use crate::store::{Side, SideError, SideTables};
 
 /// How often an open stream looks whether its token still counts, besides being told of every change.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Failed logins within [`LOGIN_WINDOW`] from one address, and for one user whatever the address.
+const LOGINS_OF_ADDRESS: u32 = 20;
+const LOGINS_OF_USER: u32 = 10;
+/// Time after which failed logins are forgotten.
+const LOGIN_WINDOW: Duration = Duration::from_secs(900);
 
 /// Somebody who may do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +69,13 @@ pub enum Who {
         /// For whom or what it was made.
         name: String,
     },
+    /// A user with a browser that is logged in.
+    Session {
+        /// Which session.
+        id: TokenId,
+        /// The user.
+        user: String,
+    },
 }
 
 impl Caller {
@@ -83,6 +102,7 @@ impl std::fmt::Display for Who {
             Self::Local => f.write_str("local"),
             Self::Insecure => f.write_str("insecure-local"),
             Self::Token { id, name } => write!(f, "{name} ({id})"),
+            Self::Session { id, user } => write!(f, "{user} (session {id})"),
         }
     }
 }
@@ -105,8 +125,29 @@ struct Parts {
     /// None: nobody is asked for a token.
     pki: Option<Pki>,
     tokens: Tokens,
-    attempts: Attempts,
+    users: Users,
+    sessions: Sessions,
+    attempts: Attempts<IpAddr>,
+    logins: Logins,
     audit: Audit,
+}
+
+/// Who tried passwords in vain. Passwords can be guessed, so this is stricter than for tokens.
+#[derive(Debug)]
+pub struct Logins {
+    /// From which addresses.
+    pub addresses: Attempts<IpAddr>,
+    /// Under which names, of users or not.
+    pub users: Attempts<String>,
+}
+
+impl Default for Logins {
+    fn default() -> Self {
+        Self {
+            addresses: Attempts::new(LOGINS_OF_ADDRESS, LOGIN_WINDOW),
+            users: Attempts::new(LOGINS_OF_USER, LOGIN_WINDOW),
+        }
+    }
 }
 
 /// Why access cannot be decided, so that the hub must not start.
@@ -127,8 +168,10 @@ impl Access {
     /// If the audit log cannot be written.
     pub fn open(pki: Option<Pki>, state_dir: &Path, saved: &SideTables, side: Side) -> Result<Self, AccessError> {
         let audit = Audit::open(state_dir, saved, side.clone())?;
-        let tokens = Tokens::load(saved, side);
-        Ok(Self(Arc::new(Parts { pki, tokens, attempts: Attempts::default(), audit })))
+        let tokens = Tokens::load(saved, side.clone());
+        let users = Users::load(saved, side);
+        let (sessions, attempts, logins) = (Sessions::default(), Attempts::default(), Logins::default());
+        Ok(Self(Arc::new(Parts { pki, tokens, users, sessions, attempts, logins, audit })))
     }
 
     /// Whether callers must show a token.
@@ -143,10 +186,42 @@ impl Access {
         &self.0.tokens
     }
 
+    /// People who log in with a browser.
+    #[must_use]
+    pub fn users(&self) -> &Users {
+        &self.0.users
+    }
+
+    /// Browsers that are logged in.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
     /// Addresses that tried in vain.
     #[must_use]
-    pub fn attempts(&self) -> &Attempts {
+    pub fn attempts(&self) -> &Attempts<IpAddr> {
         &self.0.attempts
+    }
+
+    /// Who tried passwords in vain.
+    #[must_use]
+    pub fn logins(&self) -> &Logins {
+        &self.0.logins
+    }
+
+    /// Whether somebody may say who else may do what.
+    #[must_use]
+    pub fn has_admin(&self, now_unix_ms: u64) -> bool {
+        self.tokens().has_admin(now_unix_ms) || self.users().has_admin()
+    }
+
+    /// Who has this session in his cookie. What he may do is read anew each time: a user who is gone has no rights.
+    #[must_use]
+    pub fn by_session(&self, cookie: &str) -> Option<Caller> {
+        let (id, user, expires) = self.sessions().recognise(cookie, clock::now())?;
+        let (role, scope) = self.users().may(&user)?;
+        Some(Caller { who: Who::Session { id, user }, role, scope, expires_unix_ms: Some(expires) })
     }
 
     /// The record of what was done.
@@ -155,23 +230,31 @@ impl Access {
         &self.0.audit
     }
 
-    /// Ends when this caller's token no longer counts: revoked, or over. Open streams end with it.
+    /// Ends when this caller's token or session no longer counts: revoked, or over. Open streams end with it.
     pub fn end_of(&self, caller: &Caller) -> impl Future<Output = ()> + Send + use<> {
         let access = self.clone();
-        let id = match caller.who {
-            Who::Token { id, .. } => Some(id),
-            Who::Local | Who::Insecure => None,
-        };
+        let who = caller.who.clone();
         async move {
-            let Some(id) = id else { return std::future::pending().await };
-            let mut changes = access.tokens().changes();
-            while access.tokens().counts(id, clock::unix_ms()) {
+            let mut changes = match who {
+                Who::Token { .. } => access.tokens().changes(),
+                Who::Session { .. } => access.sessions().changes(),
+                Who::Local | Who::Insecure => return std::future::pending().await,
+            };
+            while access.counts(&who) {
                 // Both may be cancelled: the next look tells the same.
                 tokio::select! {
                     _ = changes.changed() => (),
                     () = tokio::time::sleep(LOOK_AGAIN) => (),
                 }
             }
+        }
+    }
+
+    fn counts(&self, who: &Who) -> bool {
+        match who {
+            Who::Token { id, .. } => self.tokens().counts(*id, clock::unix_ms()),
+            Who::Session { id, user } => self.sessions().counts(*id, clock::now()) && self.users().may(user).is_some(),
+            Who::Local | Who::Insecure => true,
         }
     }
 }

@@ -53,7 +53,7 @@ impl Tokens {
         Ok((token, expires))
     }
 
-    /// Makes an administrator's token for a code, which is used up by it.
+    /// Makes an administrator's token for a code, which is used up by it. What is `beside` is saved with it.
     ///
     /// # Errors
     /// If the code does not count, or the token cannot be made or saved; then the code still counts.
@@ -63,8 +63,9 @@ impl Tokens {
         name: &str,
         pin: Pin,
         now_unix_ms: u64,
+        beside: Vec<SideRecord>,
     ) -> Result<(Token, outrigger_api::Token), SetupError> {
-        self.redeem_code(&code.trim().parse()?, name, pin, now_unix_ms).await
+        self.redeem_code(&code.trim().parse()?, name, pin, now_unix_ms, beside).await
     }
 }
 

@@ -207,20 +207,22 @@ impl Tokens {
         Ok(revoked)
     }
 
-    /// The first administrator's token, for a code that is used up by it.
+    /// The first administrator's token, for a code that is used up by it. What is `beside` is saved with it.
     pub(super) async fn redeem_code(
         &self,
         code: &Token,
         name: &str,
         pin: Pin,
         now_unix_ms: u64,
+        mut beside: Vec<SideRecord>,
     ) -> Result<(Token, outrigger_api::Token), setup::SetupError> {
         let _alone = self.changing.lock().await;
         setup::check(&self.codes(), code, now_unix_ms)?;
         let request =
             TokenRequest { name: name.to_owned(), role: Role::Admin, stacks: Vec::new(), ttl_s: Some(365 * DAY_S) };
         let by = format!("setup code {}", code.id);
-        let made = self.add(&request, &by, pin, now_unix_ms, vec![record(setup::TABLE, code.id, None)]).await?;
+        beside.push(record(setup::TABLE, code.id, None));
+        let made = self.add(&request, &by, pin, now_unix_ms, beside).await?;
         self.codes.write().unwrap_or_else(PoisonError::into_inner).remove(&code.id);
         Ok(made)
     }
@@ -266,25 +268,10 @@ pub(super) fn record(table: &str, id: TokenId, value: Option<Vec<u8>>) -> SideRe
 }
 
 fn kept(request: &TokenRequest, by: &str, digest: Digest, now_unix_ms: u64) -> Result<Kept, TokenProblem> {
-    let wrong = |text: String| Err(TokenProblem::Malformed(text));
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
-    if request.name.is_empty() || request.name.len() > 64 || !request.name.chars().all(is_plain) {
-        return wrong("a token's name has 1 to 64 of a-z, A-Z, 0-9, -, _, . and @".into());
-    }
-    if request.stacks.len() > MAX_STACKS {
-        return wrong(format!("a token is for at most {MAX_STACKS} stacks, or for the whole fleet"));
-    }
-    if request.role == Role::Admin && !request.stacks.is_empty() {
-        return wrong(
-            "an administrator's token is for the whole fleet: whoever makes tokens could make another".into(),
-        );
-    }
-    for stack in &request.stacks {
-        stack.parse::<StackName>().map_err(|fault| TokenProblem::Malformed(fault.to_string()))?;
-    }
+    check_reach("token", &request.name, request.role, &request.stacks)?;
     let life_s = request.ttl_s.unwrap_or(DEFAULT_LIFE_S);
     if !(1..=MAX_LIFE_S).contains(&life_s) {
-        return wrong(format!("a token counts for 1 second to {} days", MAX_LIFE_S / DAY_S));
+        return Err(TokenProblem::Malformed(format!("a token counts for 1 second to {} days", MAX_LIFE_S / DAY_S)));
     }
     Ok(Kept {
         digest,
@@ -295,6 +282,25 @@ fn kept(request: &TokenRequest, by: &str, digest: Digest, now_unix_ms: u64) -> R
         created_by: by.to_owned(),
         expires_unix_ms: now_unix_ms.saturating_add(life_s * 1000),
     })
+}
+
+/// What holds for the name, the role and the stacks of tokens and of users.
+pub(super) fn check_reach(what: &str, name: &str, role: Role, stacks: &[String]) -> Result<(), TokenProblem> {
+    let wrong = |text: String| Err(TokenProblem::Malformed(text));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+        return wrong(format!("a {what}'s name has 1 to 64 of a-z, A-Z, 0-9, -, _, . and @"));
+    }
+    if stacks.len() > MAX_STACKS {
+        return wrong(format!("a {what} is for at most {MAX_STACKS} stacks, or for the whole fleet"));
+    }
+    if role == Role::Admin && !stacks.is_empty() {
+        return wrong(format!("an administrator's {what} is for the whole fleet: he could make another"));
+    }
+    for stack in stacks {
+        stack.parse::<StackName>().map_err(|fault| TokenProblem::Malformed(fault.to_string()))?;
+    }
+    Ok(())
 }
 
 fn shown(id: TokenId, kept: &Kept) -> outrigger_api::Token {

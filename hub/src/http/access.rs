@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use outrigger_api::{
-    AuditCheck, AuditList, AuditQuery, Problem, ProblemKind, SecretText, SetupCode, SetupRequest, Token, TokenCreated,
-    TokenList, TokenRequest, Whoami,
+    AuditCheck, AuditList, AuditQuery, Problem, ProblemKind, Role, SecretText, SetupCode, SetupRequest, Token,
+    TokenCreated, TokenList, TokenRequest, UserRequest, Whoami,
 };
 use outrigger_trust::Pin;
 use tracing::info;
@@ -12,7 +12,7 @@ use tracing::info;
 use super::Api;
 use super::admit::{Note, Noted, Peer, too_many_attempts};
 use super::problem::{Answer, InPath, InQuery, JsonBody, Refused};
-use crate::access::{AuditError, Caller, Gate, Scope, SetupError, TokenProblem};
+use crate::access::{AuditError, Caller, Gate, Prepared, Scope, SetupError, TokenProblem};
 use crate::clock;
 use crate::store::SideError;
 
@@ -24,12 +24,17 @@ const MAX_RECORDS: usize = 1000;
 /// Who the hub takes the caller for.
 #[utoipa::path(get, path = "/v1/me", tag = "access", responses((status = 200, description = "That is who", body = Whoami)))]
 pub async fn me(caller: Caller) -> Answer<Whoami> {
+    Ok(Json(whoami(caller)))
+}
+
+/// The same for other answers.
+pub(super) fn whoami(caller: Caller) -> Whoami {
     let stacks = match caller.scope {
         Scope::Fleet => None,
         Scope::Stacks(stacks) => Some(stacks.into_iter().collect()),
     };
     let expires_unix_ms = caller.expires_unix_ms;
-    Ok(Json(Whoami { who: caller.who.to_string(), role: caller.role, stacks, expires_unix_ms }))
+    Whoami { who: caller.who.to_string(), role: caller.role, stacks, expires_unix_ms }
 }
 
 /// All tokens, without their secrets.
@@ -104,11 +109,21 @@ pub async fn setup(
     {
         return Err(too_many_attempts());
     }
-    let made = api.access.tokens().redeem(&request.code.0, &request.name, pin, clock::unix_ms()).await;
+    let unix_ms = clock::unix_ms();
+    let user = match request.password {
+        Some(password) => {
+            let user = UserRequest { name: request.name.clone(), role: Role::Admin, stacks: vec![], password };
+            Some(api.access.users().prepare(&user, "setup code", unix_ms).await?)
+        }
+        None => None,
+    };
+    let beside = user.iter().map(Prepared::record).collect();
+    let made = api.access.tokens().redeem(&request.code.0, &request.name, pin, unix_ms, beside).await;
     if let (Peer::Address(address), Err(SetupError::Unknown)) = (peer, &made) {
         attempts.failed(address, now);
     }
     let (secret, token) = made?;
+    user.map(|user| api.access.users().adopt(user));
     info!(token = %token.id, name = token.name, from = %peer, "an administrator has come in with a setup code");
     let note = Note::by(token.created_by.clone(), described(&token));
     Ok((note, Json(TokenCreated { secret: SecretText(secret.reveal()), token })))
@@ -140,7 +155,7 @@ pub async fn audit_check(State(api): State<Api>) -> Answer<AuditCheck> {
     Ok(Json(api.access.audit().check().await?))
 }
 
-fn pin_of(api: &Api) -> Result<Pin, Refused> {
+pub(super) fn pin_of(api: &Api) -> Result<Pin, Refused> {
     match api.access.gate() {
         Gate::Tokens(pin) => Ok(pin),
         Gate::Open => {

@@ -12,10 +12,11 @@ use axum::response::{IntoResponse, Response};
 use outrigger_api::{Problem, ProblemKind};
 use tracing::{error, info};
 
-use super::Api;
+use super::guard::stays_open;
 use super::problem::Refused;
 use super::routes::{no_method, no_route};
-use crate::access::{Caller, Denied, Entry, Gate, Need, Reach, Right, Rights, Scope, Verdict, decide};
+use super::{Api, cookie};
+use crate::access::{Caller, Denied, Entry, Gate, Need, Reach, Right, Rights, Scope, Verdict, decide, is_csrf};
 use crate::clock;
 
 /// From where a request comes.
@@ -90,7 +91,7 @@ async fn judge(api: &Api, right: Right, path: &str, request: Request) -> Result<
     let peer = parts.extensions.get::<Peer>().copied();
     // Whoever puts requests in says where they come from; without that nobody is let in.
     let peer = peer.ok_or_else(|| answer(internal("a request came from nowhere")))?;
-    let caller = match caller(api, peer, &parts.headers) {
+    let caller = match caller(api, peer, &parts) {
         Ok(caller) => caller,
         // What is open to anybody is open to somebody with a bad token too.
         Err(_) if right.need == Need::Open => None,
@@ -127,17 +128,44 @@ fn internal(title: &str) -> Refused {
 }
 
 /// Who asks; none if he does not say.
-fn caller(api: &Api, peer: Peer, headers: &HeaderMap) -> Result<Option<Caller>, Box<Response>> {
+fn caller(api: &Api, peer: Peer, parts: &Parts) -> Result<Option<Caller>, Box<Response>> {
     match (peer, api.access.gate()) {
         (Peer::Socket, _) => return Ok(Some(Caller::local())),
         (Peer::Address(address), Gate::Open) if address.is_loopback() => return Ok(Some(Caller::insecure())),
         (Peer::Address(_), Gate::Open | Gate::Tokens(_)) => (),
     }
-    let Some(text) = bearer(headers)? else { return Ok(None) };
+    let Some(text) = bearer(&parts.headers)? else { return by_cookie(api, parts) };
     match api.access.tokens().recognise(text, clock::unix_ms()) {
         Ok(caller) => Ok(Some(caller)),
         Err(denied) => Err(Box::new(refuse_token(api, peer, denied))),
     }
+}
+
+/// Who has a session in his cookie. The browser sends that along whoever made the page, so a change needs what only our own
+/// page can know, and a stream a browser that says that our own page opens it.
+fn by_cookie(api: &Api, parts: &Parts) -> Result<Option<Caller>, Box<Response>> {
+    let Some(cookie) = cookie::session(&parts.headers).map_err(answer)? else { return Ok(None) };
+    let over = || answer(Unauthenticated::new("the session is over; log in again"));
+    let caller = api.access.by_session(cookie).ok_or_else(over)?;
+    let given = parts.headers.get(cookie::CSRF).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_ours = match changes(&parts.method) {
+        true => is_csrf(cookie, given),
+        false => !stays_open(parts.uri.path()) || says_own_page(&parts.headers),
+    };
+    match is_ours {
+        true => Ok(Some(caller)),
+        false => {
+            let title =
+                "a page must show that it is the hub's own: by X-Outrigger-Csrf for a change, by Origin for a stream";
+            Err(answer(Refused::from(Problem::new(ProblemKind::WrongOrigin, title))))
+        }
+    }
+}
+
+/// Whether the browser says that a page of this hub asks. That its `Origin` is ours was checked before.
+fn says_own_page(headers: &HeaderMap) -> bool {
+    let is_same = headers.get("sec-fetch-site").is_some_and(|site| site.as_bytes() == b"same-origin");
+    is_same || headers.contains_key(header::ORIGIN)
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Box<Response>> {
@@ -170,10 +198,10 @@ pub fn too_many_attempts() -> Refused {
 }
 
 /// Nobody is known to ask.
-struct Unauthenticated(Refused);
+pub(super) struct Unauthenticated(Refused);
 
 impl Unauthenticated {
-    fn new(title: &str) -> Self {
+    pub(super) fn new(title: &str) -> Self {
         let hint = "send `Authorization: Bearer or1.api.…`; `outrigger login` does";
         Self(Problem::new(ProblemKind::Unauthenticated, title).with_hint(hint).into())
     }

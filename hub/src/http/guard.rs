@@ -2,8 +2,8 @@
 //!
 //! A browser on a user's machine reaches the hub too: so a name that some page's DNS points at it is refused (DNS
 //! rebinding), and so is a request that changes something, or would stay open, and comes from a page of another origin.
-//! There are no cookies, so a page has no rights of its user to borrow; but with `insecure_local` everybody on the machine
-//! has all rights. No CORS header is ever sent.
+//! A page that could borrow its user's session must also show that it is ours (`admit`). No CORS header is ever sent, and
+//! nothing runs in our own pages but what this hub serves.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,6 +25,12 @@ use crate::pki::ServerTls;
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// For so long a browser that was here once asks for nothing but HTTPS.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// What our pages may do: load from here, and no script or style that stands in a page itself.
+const PAGES: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; \
+     manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
 
 /// By which names the hub may be addressed.
 #[derive(Debug, Clone)]
@@ -100,7 +106,7 @@ impl Guard {
 }
 
 /// Whether what this path answers has no end.
-fn stays_open(path: &str) -> bool {
+pub(super) fn stays_open(path: &str) -> bool {
     path.ends_with("/stream") || path.ends_with("/logs")
 }
 
@@ -129,6 +135,7 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, PAGES);
     if is_tls {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }

@@ -21,7 +21,7 @@ use super::problem::{Answer, InPath, JsonBody, Refused, malformed, name};
 use crate::access::Caller;
 use crate::clock;
 use crate::handle::HubHandle;
-use crate::pki::{JoinError, MAX_TTL, MAX_USES, Newcomer, Pki, USUAL_TTL, Wanted};
+use crate::pki::{JoinError, Joined, MAX_TTL, MAX_USES, Newcomer, Pki, USUAL_TTL, Wanted};
 
 /// Addresses in one answer; the likeliest are the first.
 const MAX_PLACES: usize = 8;
@@ -115,7 +115,7 @@ pub async fn join(
         Peer::Address(address) => address.to_canonical(),
         Peer::Socket => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
     };
-    let fleet = api.look(|fleet, _| fleet.id().to_string()).await?;
+    let fleet = fleet_for(&api, request.holds.as_deref()).await?;
     let newcomer = Newcomer { token: &request.token.0, name: device, csr: &request.csr, from };
     let joined = pki.join(newcomer).await.inspect_err(|fault| match fault {
         JoinError::Limited => (),
@@ -125,19 +125,38 @@ pub async fn join(
     if let Err(fault) = api.hub.give_labels(&joined.device).await {
         warn!(device = %joined.device, %fault, "the labels of its invite could not be given to a device");
     }
-    let (host, port) = api.hub.mqtt_at();
-    let hosts = host.map_or_else(|| places(pki, asked_host(&headers)), |host| vec![host.to_owned()]);
     let note = Note::by(format!("invite {}", joined.invite), format!("{} joined", joined.device));
-    Ok((
-        note,
-        Json(JoinResponse {
-            name: joined.device.to_string(),
-            certificate: pem_of_certificates(&joined.chain),
-            authorities: pem_of_certificates(&joined.authorities),
-            mqtt: hosts.into_iter().map(|host| format!("{host}:{port}")).collect(),
-            fleet: Some(fleet),
-        }),
-    ))
+    Ok((note, Json(response(&api, pki, &headers, &joined, fleet))))
+}
+
+/// The fleet's id, for a newcomer that `holds` replicas of this fleet or of none. Asked before its invite is used up: it
+/// would obey this hub in nothing.
+pub(super) async fn fleet_for(api: &Api, holds: Option<&str>) -> Result<String, Refused> {
+    let fleet = api.look(|fleet, _| fleet.id().to_string()).await?;
+    match holds {
+        Some(held) if held != fleet => {
+            let held: String = held.chars().take(40).collect();
+            let title =
+                format!("the device still has replicas of another fleet ({held}), and would obey this hub in nothing");
+            let hint =
+                "`sudo outrigger-agent leave` on the device ends them; then run the same line again, it is not used up";
+            Err(Problem::new(ProblemKind::Conflict, title).with_hint(hint).into())
+        }
+        Some(_) | None => Ok(fleet),
+    }
+}
+
+/// What a device gets that has joined.
+pub(super) fn response(api: &Api, pki: &Pki, headers: &HeaderMap, joined: &Joined, fleet: String) -> JoinResponse {
+    let (host, port) = api.hub.mqtt_at();
+    let hosts = host.map_or_else(|| places(pki, asked_host(headers)), |host| vec![host.to_owned()]);
+    JoinResponse {
+        name: joined.device.to_string(),
+        certificate: pem_of_certificates(&joined.chain),
+        authorities: pem_of_certificates(&joined.authorities),
+        mqtt: hosts.into_iter().map(|host| format!("{host}:{port}")).collect(),
+        fleet: Some(fleet),
+    }
 }
 
 /// Lets a device in again that is kept in quarantine.
@@ -154,7 +173,7 @@ pub async fn approve(State(api): State<Api>, InPath(asked): InPath<String>) -> A
     Ok(Json(look_at(&api, device).await?))
 }
 
-fn pki_of(hub: &HubHandle) -> Result<&Pki, Refused> {
+pub(super) fn pki_of(hub: &HubHandle) -> Result<&Pki, Refused> {
     hub.pki().ok_or_else(|| {
         Problem::new(ProblemKind::Conflict, "this hub asks nobody who he is: it runs with --insecure-local")
             .with_hint("run it without, and it makes an authority of its own and invites devices")

@@ -3,6 +3,7 @@
 mod access;
 mod admit;
 mod compose;
+mod cookie;
 mod devices;
 mod document;
 mod events;
@@ -10,6 +11,7 @@ mod fleet;
 mod guard;
 mod health;
 mod join;
+mod knock;
 mod lines;
 pub mod local;
 mod logs;
@@ -19,7 +21,9 @@ mod replicas;
 mod routes;
 mod server;
 mod services;
+mod sessions;
 mod stacks;
+mod users;
 mod view;
 
 use std::future::Future;

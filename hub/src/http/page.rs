@@ -1,6 +1,8 @@
-//! The page at the root: says what this is. The dashboard takes its place when there is one.
+//! The page at the root: says what this is. The dashboard takes its place when there is one. Nothing stands in the page that
+//! runs or styles: the content security policy allows only what is loaded from here.
 
-use axum::response::Html;
+use axum::http::header;
+use axum::response::{Html, IntoResponse};
 
 use super::VERSION;
 
@@ -13,7 +15,7 @@ pub async fn front() -> Html<String> {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Outrigger hub</title>
-<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }}</style>
+<link rel="stylesheet" href="/page.css">
 </head>
 <body>
 <h1>Outrigger hub {VERSION}</h1>
@@ -27,4 +29,10 @@ pub async fn front() -> Html<String> {
 </html>
 "#
     ))
+}
+
+/// How it looks.
+pub async fn style() -> impl IntoResponse {
+    let text = "body { font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }\n";
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], text)
 }

@@ -14,7 +14,10 @@ use utoipa_axum::routes;
 use super::admit::admit;
 use super::guard::{Guard, guard};
 use super::problem::Refused;
-use super::{Api, access, compose, devices, document, events, health, join, logs, page, replicas, services, stacks};
+use super::{
+    Api, access, compose, devices, document, events, health, join, knock, logs, page, replicas, services, sessions,
+    stacks, users,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -63,11 +66,22 @@ pub(super) fn documented() -> (Router<Api>, Document) {
         .routes(routes!(join::invites, join::invite))
         .routes(routes!(join::revoke_invite))
         .routes(routes!(join::join))
+        .routes(routes!(knock::knock))
+        .routes(routes!(knock::waiting))
+        .routes(routes!(knock::allowed))
+        .routes(routes!(knock::approve_code))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
         .routes(routes!(access::me))
         .routes(routes!(access::tokens, access::create_token))
         .routes(routes!(access::revoke_token))
+        .routes(routes!(sessions::show, sessions::login, sessions::logout))
+        .routes(routes!(sessions::own_password))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::remove))
+        .routes(routes!(users::set_password))
         .routes(routes!(access::setup))
         .routes(routes!(access::setup_code))
         .routes(routes!(access::audit))
@@ -93,6 +107,7 @@ pub(super) fn router(api: Api, guarded: Guard) -> Router {
     routes
         .route("/v1/openapi.json", get(serve_document))
         .route("/", get(page::front))
+        .route("/page.css", get(page::style))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(api.clone(), admit))

@@ -67,18 +67,32 @@ struct Inner {
 #[error("the record of device `{0}` in the list of those that may connect cannot be read")]
 pub struct Unreadable(pub String);
 
+fn read_all(saved: &SideTables) -> Result<BTreeMap<DeviceName, Known>, Unreadable> {
+    let mut known = BTreeMap::new();
+    for (name, value) in saved.get(TABLE).into_iter().flatten() {
+        let unreadable = || Unreadable(name.clone());
+        let device = name.parse().map_err(|_| unreadable())?;
+        known.insert(device, serde_json::from_slice(value).map_err(|_| unreadable())?);
+    }
+    Ok(known)
+}
+
+/// Who may connect, as it was saved.
+///
+/// # Errors
+/// If an entry makes no sense.
+pub fn allowed_in(saved: &SideTables) -> Result<Vec<DeviceName>, Unreadable> {
+    let may = |(device, known): (DeviceName, Known)| known.quarantined.is_none().then_some(device);
+    Ok(read_all(saved)?.into_iter().filter_map(may).collect())
+}
+
 impl AllowList {
     /// The list as it was saved.
     ///
     /// # Errors
     /// If an entry makes no sense.
     pub fn restore(saved: &SideTables, side: Side) -> Result<Self, Unreadable> {
-        let mut known = BTreeMap::new();
-        for (name, value) in saved.get(TABLE).into_iter().flatten() {
-            let unreadable = || Unreadable(name.clone());
-            let device = name.parse().map_err(|_| unreadable())?;
-            known.insert(device, serde_json::from_slice(value).map_err(|_| unreadable())?);
-        }
+        let known = read_all(saved)?;
         let inner = Inner { known: RwLock::new(known), changed: watch::channel(()).0, side };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -319,22 +319,42 @@ impl Authority {
         now: u64,
         life: Duration,
     ) -> Result<Issued, RequestError> {
-        let malformed = |error: rcgen::Error| RequestError::Malformed(error.to_string());
-        let request = match request {
-            Csr::Pem(text) => CertificateSigningRequestParams::from_pem(text),
-            Csr::Der(bytes) => CertificateSigningRequestParams::from_der(&(*bytes).into()),
-        };
-        let request = request.map_err(malformed)?;
-        let taken = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519];
-        if !taken.into_iter().any(|sort| request.public_key.algorithm() == sort) {
-            return Err(RequestError::Key);
-        }
+        let request = read(request)?;
         let params = leaf(device.as_str(), ExtendedKeyUsagePurpose::ClientAuth, now, life);
         let certificate = params.signed_by(&request.public_key, &self.issuer).map_err(malformed)?.der().clone();
         let read = Certificate::read(&certificate).map_err(|error| RequestError::Malformed(error.to_string()))?;
         let not_after = read.not_after.as_secs();
         Ok(Issued { key: read.key_digest, not_after, chain: vec![certificate, self.certificate.clone()] })
     }
+}
+
+/// SHA-256 of the public key that a request is for. Its signature shows that whoever made it has the key.
+///
+/// # Errors
+/// If it makes no sense.
+pub fn key_of(request: &Csr<'_>) -> Result<[u8; 32], RequestError> {
+    let public = read(request)?.public_key.subject_public_key_info();
+    let mut digest = [0; 32];
+    digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &public).as_ref());
+    Ok(digest)
+}
+
+fn read(request: &Csr<'_>) -> Result<CertificateSigningRequestParams, RequestError> {
+    let request = match request {
+        Csr::Pem(text) => CertificateSigningRequestParams::from_pem(text),
+        Csr::Der(bytes) => CertificateSigningRequestParams::from_der(&(*bytes).into()),
+    };
+    let request = request.map_err(malformed)?;
+    let taken = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519];
+    match taken.into_iter().any(|sort| request.public_key.algorithm() == sort) {
+        true => Ok(request),
+        false => Err(RequestError::Key),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` passes")]
+fn malformed(error: rcgen::Error) -> RequestError {
+    RequestError::Malformed(error.to_string())
 }
 
 /// Seconds since 1970, or the earliest that they can be.

@@ -167,7 +167,7 @@ impl Pki {
         Ok((issued.chain, vec![self.authority()]))
     }
 
-    fn sign(&self, device: &DeviceName, csr: &Csr<'_>, now: u64) -> Result<Issued, RequestError> {
+    pub(super) fn sign(&self, device: &DeviceName, csr: &Csr<'_>, now: u64) -> Result<Issued, RequestError> {
         self.with_authority(|authority: &Authority| authority.sign(device, csr, now, self.inner.device_life))
     }
 

@@ -8,6 +8,7 @@ mod join;
 mod keep;
 mod names;
 mod server_tls;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +19,16 @@ use outrigger_protocol::DeviceName;
 use outrigger_trust::{CertificateDer, Identity, Pin};
 use thiserror::Error;
 
-pub use allow::{AllowList, KeptOut, Known, Unreadable, hex};
+pub use allow::{AllowList, KeptOut, Known, Unreadable, allowed_in, hex};
 pub use authority::{Authority, AuthorityError, DEVICE_LIFE, FILE, HUB_NAME, Old, RequestError};
 pub use invites::{Invites, MAX_TTL, MAX_USES, Refusal, USUAL_TTL, Wanted};
 pub use join::{JoinError, Joined, Newcomer, RenewError};
 pub use keep::Request;
 pub use names::{Names, is_host};
 pub use server_tls::{ServerTls, ServerTlsError};
+pub use waiting::{
+    AGAIN, ApproveError, CODE_LIFE, GIVEN_UP, Knock, KnockError, Knocked, LetIn, MAX_OF_ADDRESS, MAX_WAITING,
+};
 
 use crate::clock;
 use crate::store::{Side, SideError, SideTables};
@@ -51,6 +55,7 @@ struct Inner {
     allow: AllowList,
     invites: Invites,
     tries: Mutex<invites::Tries>,
+    waiting: waiting::Waiting,
 }
 
 /// Why nobody's identity could be proven. The hub does not start then.
@@ -110,6 +115,7 @@ impl Pki {
             allow,
             invites: Invites::restore(saved, side),
             tries: Mutex::default(),
+            waiting: waiting::Waiting::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -8,6 +8,7 @@ mod door;
 mod first_start;
 mod rights;
 mod secrets;
+mod sessions;
 mod streams;
 mod support;
 mod tokens;

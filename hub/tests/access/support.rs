@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outrigger_hub::config::{Broker, Config, Security};
+use outrigger_hub::config::{Broker, Config, Joining, Security};
 use outrigger_hub::run::{Running, start};
 use outrigger_planner::Policy;
 use reqwest::{Method, RequestBuilder};
@@ -30,6 +30,7 @@ pub fn config(folder: &TempDir) -> Config {
         names: vec!["hub.test".into()],
         security: Security::Tls,
         insecure_registries: vec![],
+        joining: Joining::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use outrigger_hub::config::{Broker, Config, Security};
+use outrigger_hub::config::{Broker, Config, Joining, Security};
 use outrigger_hub::run::{Running, start};
 use outrigger_planner::Policy;
 use serde_json::{Value, json};
@@ -31,6 +31,7 @@ impl Hub {
             names: vec!["hub.test".into()],
             security: Security::InsecureLocal,
             insecure_registries: vec![],
+            joining: Joining::default(),
         };
         let running = start(config).await.unwrap();
         let base = format!("http://{}", running.handle().addresses().http);

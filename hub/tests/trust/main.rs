@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod authority;
+mod codes;
 mod connecting;
 mod flooding;
 mod joining;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use outrigger_hub::config::{Broker, Config, Security};
+use outrigger_hub::config::{Broker, Config, Joining, Security};
 use outrigger_hub::pki::{Newcomer, Wanted};
 use outrigger_hub::run::{Running, start};
 use outrigger_planner::{Availability, Policy, Wish};
@@ -30,6 +30,7 @@ async fn hub(folder: &TempDir) -> Running {
         names: vec![],
         security: Security::Tls,
         insecure_registries: vec![],
+        joining: Joining::default(),
     };
     start(config).await.unwrap()
 }

@@ -390,6 +390,7 @@ impl Teller {
             }
             [replica, "because", text] => self.expect_reason(replica, text),
             ["refusal", replica, device, text] => self.expect_refusal(replica, device, text),
+            ["nothing", "about", service, "names", word] => self.expect_unnamed(service, word),
             words => Err(format!("`{}` is not understood", words.join(" "))),
         }
     }
@@ -423,6 +424,13 @@ impl Teller {
         let placed = told.and_then(|told| told.replicas.into_iter().next()).and_then(|replica| replica.placed);
         let (_, reason) = placed.ok_or("it is not placed")?;
         is(reason.cause.to_string().contains(text), || format!("because {}", reason.cause))
+    }
+
+    /// Nothing that is told about a service has this word: somebody who may see that service may not see others.
+    fn expect_unnamed(&self, service: &str, word: &str) -> Told {
+        let told = self.world.fleet.explain(&reference(service), None, self.world.now);
+        let told = format!("{:?}", told.ok_or("there is no such service")?);
+        is(!told.contains(word), || told)
     }
 
     fn expect_refusal(&self, replica: &str, device: &str, text: &str) -> Told {

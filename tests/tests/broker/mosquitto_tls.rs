@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use outrigger_hub::broker::{Account, Answers, External, Happening, Inbox, Outgoing, start_external};
-use outrigger_hub::broker_config::{self, Kind};
+use outrigger_hub::broker_config::{self, Devices, Kind};
 use outrigger_hub::pki::{Joined, Newcomer, Pki, Wanted};
 use outrigger_hub::store::{Store, Writer, Written};
 use outrigger_protocol::{Ask, Channel, DeviceName, DownMessage, Report, SessionNumber, Topic, UpMessage, encode_up};
@@ -35,7 +35,7 @@ struct World {
     port: u16,
     folder: TempDir,
     _client: External,
-    _broker: Process,
+    broker: Process,
     _writer: (Writer, mpsc::Receiver<Written>),
 }
 
@@ -57,8 +57,7 @@ impl World {
         let host = "127.0.0.1".to_owned();
         let account = Account { host, port, client_id: "outrigger-hub".to_owned(), login: None, tls: Some(vec![]) };
         let client = start_external(account, Some(pki.clone()), inbox, to_broker);
-        let mut world =
-            Self { pki, happenings, outgoing, port, folder, _client: client, _broker: broker, _writer: writer };
+        let mut world = Self { pki, happenings, outgoing, port, folder, _client: client, broker, _writer: writer };
         while !matches!(world.next().await?, Happening::Up) {}
         Ok(world)
     }
@@ -92,6 +91,13 @@ impl World {
         Client::dial(options)
     }
 
+    /// Has the broker read rules that name these devices.
+    fn reload(&self, devices: &[&str]) -> Result<()> {
+        let devices = devices.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<DeviceName>>>()?;
+        broker_config::write_rules(&self.folder.path().join("broker"), &devices)?;
+        self.broker.signal(nix::sys::signal::Signal::SIGHUP)
+    }
+
     async fn say(&self, device: &str) -> Result<()> {
         let message = DownMessage::Ask(Ask::Hello);
         Ok(self.outgoing.send(Outgoing::Send { device: device.parse()?, message }).await?)
@@ -100,7 +106,7 @@ impl World {
 
 fn mosquitto(folder: &TempDir, state: &Path, port: u16) -> Result<Process> {
     let at = folder.path().join("broker");
-    broker_config::write(Kind::Mosquitto, state, &[], port, &at)?;
+    broker_config::write(Kind::Mosquitto, state, &[], port, &at, Devices::All)?;
     let config = at.join("mosquitto.conf");
     // As root it would become a user who cannot read a test's folder.
     std::fs::write(&config, format!("user root\n{}", std::fs::read_to_string(&config)?))?;
@@ -152,6 +158,12 @@ impl Client {
     async fn connected(mut self) -> Result<Self> {
         ensure!(matches!(self.next().await?, Some(Packet::ConnAck(_))), "not let in");
         Ok(self)
+    }
+
+    /// Waits until the broker has done what it does with what was said: passed it on, or not.
+    async fn acknowledged(&mut self) -> Result<()> {
+        while !matches!(self.next().await?.context("thrown out")?, Packet::PubAck(_)) {}
+        Ok(())
     }
 
     async fn report(&self, device: &str, sequence: u32) -> Result<()> {
@@ -222,5 +234,52 @@ async fn nobody_comes_in_without_a_certificate_and_the_hub_hears_nobody_whom_it_
     stays.report("stays", 3).await?;
     assert_eq!(world.heard().await?, ("stays".parse()?, 3));
     drop(world.folder);
+    Ok(())
+}
+
+/// The rules name the devices: who was removed has no rights at the broker either, on a connection that is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_name_the_devices_take_a_removed_ones_rights_away() -> Result<()> {
+    let mut world = World::start().await?;
+    let ((gone, gone_key), (stays, stays_key)) = (world.join("gone").await?, world.join("stays").await?);
+    let (gone, stays) = (tls(&gone, &gone_key)?, tls(&stays, &stays_key)?);
+    world.reload(&["gone", "stays"])?;
+    let mut watcher = world.dial("stays", Arc::clone(&stays)).connected().await?;
+    let mut open = world.dial("gone", Arc::clone(&gone)).connected().await?;
+    open.report("gone", 1).await?;
+    open.acknowledged().await?;
+    watcher.report("stays", 2).await?;
+    let heard = [world.heard().await?, world.heard().await?];
+    assert!(heard.contains(&("gone".parse()?, 1)) && heard.contains(&("stays".parse()?, 2)), "{heard:?}");
+
+    // The hub still has it on its list here, so that what is shown is the broker's doing alone.
+    world.reload(&["stays"])?;
+    watcher.client.subscribe(topic("stays", Channel::Ask)?, QoS::AtLeastOnce).await?;
+    // Until the broker has read its rules, it passes on what the device says.
+    let mut sequence = 10;
+    loop {
+        ensure!(sequence < 1000, "it goes on to be heard");
+        sequence += 2;
+        open.report("gone", sequence).await?;
+        open.acknowledged().await?;
+        watcher.report("stays", sequence + 1).await?;
+        if world.heard().await? == ("stays".parse()?, sequence + 1) {
+            break;
+        }
+        assert_eq!(world.heard().await?, ("stays".parse()?, sequence + 1));
+    }
+    world.say("gone").await?;
+    world.say("stays").await?;
+    let mut again = world.dial("gone", gone).connected().await?;
+    again.client.subscribe(topic("gone", Channel::Ask)?, QoS::AtLeastOnce).await?;
+    again.report("gone", 98).await?;
+    again.acknowledged().await?;
+    watcher.report("stays", 99).await?;
+    assert_eq!(world.heard().await?, ("stays".parse()?, 99), "a new connection has no rights either");
+    loop {
+        if let Packet::Publish(publish) = watcher.next().await?.context("thrown out")? {
+            break assert_eq!(publish.topic, topic("stays", Channel::Ask)?);
+        }
+    }
     Ok(())
 }
