@@ -8,6 +8,7 @@ pub mod balance;
 mod clock;
 pub mod control;
 mod dial;
+mod http;
 mod kernel;
 mod limits;
 mod listen;

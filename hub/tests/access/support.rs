@@ -30,6 +30,7 @@ pub fn config(folder: &TempDir) -> Config {
         names: vec!["hub.test".into()],
         security: Security::Tls,
         insecure_registries: vec![],
+        relay_port: None,
     }
 }
 

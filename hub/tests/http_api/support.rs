@@ -31,6 +31,7 @@ impl Hub {
             names: vec!["hub.test".into()],
             security: Security::InsecureLocal,
             insecure_registries: vec![],
+            relay_port: None,
         };
         let running = start(config).await.unwrap();
         let base = format!("http://{}", running.handle().addresses().http);

@@ -30,6 +30,7 @@ async fn hub(folder: &TempDir) -> Running {
         names: vec![],
         security: Security::Tls,
         insecure_registries: vec![],
+        relay_port: None,
     };
     start(config).await.unwrap()
 }

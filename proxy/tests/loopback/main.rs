@@ -4,6 +4,7 @@
 
 mod datagrams;
 mod devices;
+mod http;
 mod local;
 mod relayed;
 mod support;
