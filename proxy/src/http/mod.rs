@@ -170,7 +170,7 @@ async fn ask(
                 }
                 Err(silent) => {
                     waiting.retain(|waiting| *waiting != silent.placement);
-                    if !silent.is_old {
+                    if !silent.is_old && !tried.contains(&silent.placement) {
                         tried.push(silent.placement);
                     }
                     next_at = clock::instant();

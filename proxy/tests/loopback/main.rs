@@ -5,6 +5,7 @@
 mod datagrams;
 mod devices;
 mod http;
+mod load;
 mod local;
 mod relayed;
 mod support;
