@@ -24,6 +24,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where the HTTP API listens.
     pub http_listen: SocketAddr,
+    /// Port on which devices meet that cannot reach each other, on the address of the HTTP API; none: they do not.
+    pub relay_port: Option<u16>,
     /// How devices are heard.
     pub broker: Broker,
     /// How the fleet is judged.
@@ -98,6 +100,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("state_dir", "/var/lib/outrigger-hub"),
     ("mqtt_listen", "0.0.0.0:8883"),
     ("http_listen", "0.0.0.0:7640"),
+    ("relay_port", "7642"),
     ("names", ""),
     ("external_broker", ""),
     ("external_broker_user", ""),
@@ -175,6 +178,7 @@ impl Checks<'_> {
             Some(_) => self.external(security).map(Broker::External),
             None => self.listen("mqtt_listen", security).map(Broker::Embedded),
         };
+        let relay_port = self.relay_port();
         let names = self.raw.list("names");
         for name in &names {
             if !crate::pki::is_host(name) && name.parse::<std::net::IpAddr>().is_err() {
@@ -187,6 +191,7 @@ impl Checks<'_> {
         Some(Config {
             state_dir: PathBuf::from(self.text("state_dir")),
             http_listen,
+            relay_port: relay_port?,
             broker: broker?,
             policy: policy?,
             names,
@@ -321,6 +326,20 @@ impl Checks<'_> {
             return None;
         }
         Some(address)
+    }
+
+    fn relay_port(&mut self) -> Option<Option<u16>> {
+        match self.text("relay_port") {
+            "off" => Some(None),
+            text => match text.parse() {
+                Ok(port) => Some(Some(port)),
+                Err(_) => {
+                    let problem = format!("relay_port: `{text}` is neither a port, such as 7642, nor `off`");
+                    self.wrong("relay_port", &problem);
+                    None
+                }
+            },
+        }
     }
 
     fn flag(&mut self, key: &str) -> Option<bool> {

@@ -58,6 +58,8 @@ pub struct Addresses {
     pub mqtt: Option<SocketAddr>,
     /// The HTTP API.
     pub http: SocketAddr,
+    /// Where devices meet that cannot reach each other; none: they do not.
+    pub relay: Option<SocketAddr>,
 }
 
 /// A look at the hub's state, on the control task.

@@ -18,6 +18,7 @@ pub mod http;
 pub mod metrics;
 pub mod pki;
 pub mod registry;
+mod relay;
 pub mod run;
 pub mod setup;
 pub mod store;

@@ -104,6 +104,9 @@ struct Settings {
     /// Where the HTTP API listens [default: 0.0.0.0:7640]
     #[arg(long, value_name = "ADDR")]
     http_listen: Option<String>,
+    /// Port on which devices meet that cannot reach each other; `off`: they do not [default: 7642]
+    #[arg(long, value_name = "PORT")]
+    relay_port: Option<String>,
     /// Use this broker instead of the embedded one
     #[arg(long, value_name = "HOST:PORT")]
     external_broker: Option<String>,
@@ -137,6 +140,7 @@ impl Settings {
             ("state_dir", &self.state_dir),
             ("mqtt_listen", &self.mqtt_listen),
             ("http_listen", &self.http_listen),
+            ("relay_port", &self.relay_port),
             ("external_broker", &self.external_broker),
             ("external_broker_ca", &self.external_broker_ca),
             ("heartbeat", &self.heartbeat),

@@ -24,6 +24,7 @@ use crate::history::Histories;
 use crate::http::{self, Door};
 use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
+use crate::relay;
 use crate::store::{Store, StoreError, Writer};
 
 /// Messages to devices that may wait for the broker.
@@ -89,8 +90,8 @@ enum Link {
 /// If it cannot start, or a part of it breaks.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let mut running = start(config).await?;
-    let Addresses { mqtt, http } = running.handle.addresses();
-    info!(%http, mqtt = mqtt.map(tracing::field::display), version = env!("CARGO_PKG_VERSION"), "the hub runs");
+    let Addresses { mqtt, http, relay } = running.handle.addresses();
+    info!(%http, mqtt = mqtt.map(tracing::field::display), relay = relay.map(tracing::field::display), version = env!("CARGO_PKG_VERSION"), "the hub runs");
     tell_setup_code(&running).await;
     notify(sd_notify::NotifyState::Ready);
     tokio::select! { // both may be cancelled: what ends the other ends the hub
@@ -142,8 +143,12 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
     }
     let (link, mqtt) = connect(&config.broker, pki.as_ref(), inbox, to_link).await?;
 
+    let relay = match (&pki, config.relay_port) {
+        (Some(pki), Some(port)) => relay::start(pki, (http_address.ip(), port).into(), &mut helpers).await,
+        _ => None,
+    };
     let (control, questions) = mpsc::channel(CONTROL);
-    let addresses = Addresses { mqtt, http: http_address };
+    let addresses = Addresses { mqtt, http: http_address, relay };
     let histories = Histories::default();
     let handle = HubHandle {
         control,

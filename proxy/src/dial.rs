@@ -58,6 +58,8 @@ pub(crate) enum DialError {
     NoCopy,
     #[error("none of the {0} copies that were tried answered")]
     AllFailed(usize, #[source] Box<DialError>),
+    #[error("none of {0} copies answered the request")]
+    Mute(usize),
     #[error("no copy has answered within {} s", DEADLINE.as_secs())]
     TooSlow,
     #[error("the copy cannot be reached at {0}")]

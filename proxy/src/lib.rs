@@ -9,6 +9,7 @@ mod clock;
 pub mod control;
 mod dial;
 mod dns;
+mod http;
 mod kernel;
 mod limits;
 mod listen;

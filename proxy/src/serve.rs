@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use outrigger_protocol::PlacementId;
+use outrigger_protocol::{PlacementId, Retry};
 use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::clock;
 use crate::dial::{Request, reach};
+use crate::http;
 use crate::limits::Permit;
 use crate::shared::Shared;
 use crate::stream::{self, End as _, join};
@@ -24,6 +25,9 @@ pub(crate) async fn serve(
 ) {
     if let Err(error) = stream::prepare(&client) {
         return debug!(%error, "a client has gone before it was served");
+    }
+    if service.traffic.retry == Retry::IdempotentHttp {
+        return Box::pin(http::serve(shared, client, service, request)).await;
     }
     let mut tried: Vec<PlacementId> = vec![];
     // Boxed, because it needs ten times the room of a connection that stands.

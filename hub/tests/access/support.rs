@@ -31,6 +31,7 @@ pub fn config(folder: &TempDir) -> Config {
         security: Security::Tls,
         insecure_registries: vec![],
         joining: Joining::default(),
+        relay_port: None,
     }
 }
 

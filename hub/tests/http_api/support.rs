@@ -32,6 +32,7 @@ impl Hub {
             security: Security::InsecureLocal,
             insecure_registries: vec![],
             joining: Joining::default(),
+            relay_port: None,
         };
         let running = start(config).await.unwrap();
         let base = format!("http://{}", running.handle().addresses().http);

@@ -31,6 +31,7 @@ async fn hub(folder: &TempDir) -> Running {
         security: Security::Tls,
         insecure_registries: vec![],
         joining: Joining::default(),
+        relay_port: None,
     };
     start(config).await.unwrap()
 }

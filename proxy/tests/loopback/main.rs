@@ -4,6 +4,8 @@
 
 mod datagrams;
 mod devices;
+mod http;
+mod load;
 mod local;
 mod relayed;
 mod support;
