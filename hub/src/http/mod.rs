@@ -13,6 +13,7 @@ mod join;
 mod lines;
 pub mod local;
 mod logs;
+mod network;
 mod page;
 mod problem;
 mod replicas;

@@ -14,7 +14,9 @@ use utoipa_axum::routes;
 use super::admit::admit;
 use super::guard::{Guard, guard};
 use super::problem::Refused;
-use super::{Api, access, compose, devices, document, events, health, join, logs, page, replicas, services, stacks};
+use super::{
+    Api, access, compose, devices, document, events, health, join, logs, network, page, replicas, services, stacks,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -49,6 +51,9 @@ pub(super) fn documented() -> (Router<Api>, Document) {
         .routes(routes!(services::restart))
         .routes(routes!(services::resume))
         .routes(routes!(services::explain))
+        .routes(routes!(network::of_service))
+        .routes(routes!(network::for_traefik))
+        .routes(routes!(network::for_prometheus))
         .routes(routes!(logs::of_service))
         .routes(routes!(replicas::list))
         .routes(routes!(replicas::show))

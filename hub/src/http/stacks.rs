@@ -9,7 +9,7 @@ use outrigger_planner::{Fleet, Refusal, StackView, Wish};
 use outrigger_protocol::{ServiceRef, ServiceSpec, StackName, StackSpec};
 
 use super::problem::{Answer, InPath, JsonBody, Refused, name};
-use super::view::{replica_reason, service, service_changes, stack_summary};
+use super::view::{network_notes, replica_reason, service, service_changes, stack_summary};
 use super::{Api, compose};
 use crate::access::Caller;
 use crate::clock;
@@ -45,9 +45,14 @@ fn services_of(fleet: &Fleet, stack: &StackView<'_>) -> Vec<outrigger_api::Servi
 pub async fn show(State(api): State<Api>, InPath(stack): InPath<String>) -> Answer<Stack> {
     let name: StackName = name(&stack)?;
     let found = api
-        .look(move |fleet, _| {
+        .hub
+        .view(move |core, _| {
+            let fleet = core.fleet();
             let view = fleet.stacks().find(|stack| *stack.name == name).ok_or(Refusal::NoStack(name))?;
-            let services = services_of(fleet, &view);
+            let mut services = services_of(fleet, &view);
+            for (shown, service) in services.iter_mut().zip(&view.services) {
+                shown.notes = network_notes(core, service);
+            }
             Ok::<_, Refusal>(Stack { name: view.name.to_string(), applied_unix_ms: view.applied_unix_ms, services })
         })
         .await?;
