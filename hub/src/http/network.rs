@@ -18,7 +18,7 @@ use crate::access::Caller;
     params(("stack" = String, Path, description = "Its stack"), ("service" = String, Path, description = "Its name there")),
     responses((status = 200, description = "They", body = EndpointList), (status = 404, description = "There is none", body = Problem))
 )]
-pub async fn of_service(State(api): State<Api>, InPath(path): InPath<(String, String)>) -> Answer<EndpointList> {
+pub async fn endpoints_of(State(api): State<Api>, InPath(path): InPath<(String, String)>) -> Answer<EndpointList> {
     let service = service_of(path)?;
     let asked = service.clone();
     let found = api.hub.view(move |core, _| endpoints(core, &asked)).await?;

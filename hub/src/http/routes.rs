@@ -51,7 +51,7 @@ pub(super) fn documented() -> (Router<Api>, Document) {
         .routes(routes!(services::restart))
         .routes(routes!(services::resume))
         .routes(routes!(services::explain))
-        .routes(routes!(network::of_service))
+        .routes(routes!(network::endpoints_of))
         .routes(routes!(network::for_traefik))
         .routes(routes!(network::for_prometheus))
         .routes(routes!(logs::of_service))

@@ -15,6 +15,7 @@ mod engine;
 mod faults;
 mod hub;
 mod lost;
+mod mesh;
 mod naive;
 mod net;
 mod profile;
