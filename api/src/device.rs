@@ -77,6 +77,9 @@ pub struct Device {
     /// Its load as last reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,
+    /// How the service network does there; none: the device takes no part in it, or has not said yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<crate::DeviceNetwork>,
     /// What the operator should look at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<DeviceWarning>,

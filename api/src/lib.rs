@@ -15,6 +15,7 @@ mod health;
 mod history;
 mod join;
 mod logs;
+mod network;
 mod problem;
 mod replica;
 mod service;
@@ -39,6 +40,7 @@ pub use join::{
     JoinRequest, JoinResponse, KnockAnswer, KnockJoined, KnockRequest, WaitingDevice, WaitingList,
 };
 pub use logs::{LogFrame, LogOutput, LogsQuery};
+pub use network::{DeviceNetwork, Endpoint, EndpointList, EndpointState, Published, ScrapeGroup, TakenPort};
 pub use problem::{Diagnostic, DiagnosticSeverity, Problem, ProblemKind};
 pub use replica::{Exit, ExitKind, PlacedCopy, Port, Pull, Replica, ReplicaList, ReplicaQuery, ReplicaState};
 pub use service::{Restarted, ScaleRequest, ScaleResponse, Service, ServiceList, ServiceMode, Update, UpdateState};

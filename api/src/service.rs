@@ -38,6 +38,9 @@ pub struct Service {
     pub revision: u64,
     /// How far the last change is.
     pub update: Update,
+    /// What keeps requests from it, such as a published port that is taken on a device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How many copies there are to be.

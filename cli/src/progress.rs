@@ -86,6 +86,10 @@ pub(crate) fn wait(client: &Client, scope: &Scope, limit: Duration, out: &mut Ou
             Verdict::Settled => {
                 board.clear();
                 out.note(Tone::Good, &format!("{} running", copies(&view)));
+                // All runs, and yet requests may not arrive: a published port is taken on some device, say.
+                for service in &view.services {
+                    service.notes.iter().for_each(|note| out.note(Tone::Warning, &format!("{}: {note}", service.name)));
+                }
                 return Ok(());
             }
             Verdict::Stuck { service, reason } => {

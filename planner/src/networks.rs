@@ -24,16 +24,15 @@ impl Fleet {
         self.check_ports(stack)
     }
 
-    /// Two stacks may define one network only if they say the same about it, and nobody's network changes under containers.
+    /// A network is one stack's: else a stack could come into another's by choosing its name. And nobody's network changes
+    /// under containers.
     fn check_definitions(&self, stack: &StackSpec) -> Result<(), Refusal> {
         for network in &stack.networks {
-            let others = self.stacks.iter().filter(|(name, _)| **name != stack.name);
-            let differs = |known: &NetworkSpec| known.name == network.name && known != network;
-            if let Some((other, _)) = others.into_iter().find(|(_, record)| record.networks.iter().any(differs)) {
+            if let Some(other) = self.definer(&network.name, &stack.name) {
                 let (network, stack) = (network.name.clone(), other.clone());
-                return Err(Refusal::NetworkDiffers { network, stack });
+                return Err(Refusal::NetworkTaken { network, stack });
             }
-            if self.networks.get(&network.name).is_some_and(differs)
+            if self.networks.get(&network.name).is_some_and(|known| known != network)
                 && let Some(service) = self.joining(&network.name, |_| true)
             {
                 return Err(Refusal::NetworkInUse { network: network.name.clone(), service });
@@ -72,8 +71,27 @@ impl Fleet {
 
     /// Whether a stack other than `but` defines a network.
     fn is_defined(&self, network: &NetworkName, but: &StackName) -> bool {
-        let others = self.stacks.iter().filter(|(name, _)| *name != but);
-        others.into_iter().any(|(_, record)| record.networks.iter().any(|known| known.name == *network))
+        self.definer(network, but).is_some()
+    }
+
+    fn definer(&self, network: &NetworkName, but: &StackName) -> Option<&StackName> {
+        let mut others = self.stacks.iter().filter(|(name, _)| *name != but);
+        let found = others.find(|(_, record)| record.networks.iter().any(|known| known.name == *network));
+        found.map(|(name, _)| name)
+    }
+
+    /// Networks of other stacks that a stack's services are to join, each with a service and the stack that defines it.
+    #[must_use]
+    pub fn borrowed_networks(&self, stack: &StackSpec) -> Vec<(ServiceRef, NetworkName, StackName)> {
+        let joined = stack.services.iter().flat_map(|spec| {
+            let networks = spec.container.networks.iter();
+            networks.map(move |attachment| (&spec.name, &attachment.network))
+        });
+        let borrowed = joined.filter_map(|(service, network)| {
+            let by = self.definer(network, &stack.name)?;
+            Some((reference(stack, service), network.clone(), by.clone()))
+        });
+        borrowed.collect()
     }
 
     /// A service of which some copy joins a network, or is to.

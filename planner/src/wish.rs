@@ -142,9 +142,12 @@ pub enum Refusal {
         /// The network.
         network: NetworkName,
     },
-    /// Two stacks say different things about one network.
-    #[error("the network `{network}` is also defined by stack `{stack}`, which says something else about it")]
-    NetworkDiffers {
+    /// Two stacks define one network.
+    #[error(
+        "the network `{network}` is defined by stack `{stack}` already; join it with `external: true`, or give yours another \
+         name"
+    )]
+    NetworkTaken {
         /// The network.
         network: NetworkName,
         /// The other stack.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use outrigger_api::{Availability, Device, DeviceChange, DeviceList, DeviceState, DevicesChange, Forgotten};
+use outrigger_api::{
+    Availability, Device, DeviceChange, DeviceList, DeviceNetwork, DeviceState, DevicesChange, Forgotten,
+};
 
 use super::{invites, newcomers, what_if, words};
 use crate::args::{DeviceCommand, DeviceDrain, DeviceLabel, Format};
@@ -251,6 +253,7 @@ fn what_it_is(device: &Device) -> Vec<(&'static str, String)> {
     });
     let generic: Vec<String> = device.generic.iter().map(|(kind, count)| format!("{kind}={count}")).collect();
     let attached: Vec<String> = device.attached.iter().map(|a| format!("{} ({})", a.path, a.kind)).collect();
+    let network = device.network.as_ref().map(network).unwrap_or_default();
     vec![
         ("board", text(&device.board)),
         ("arch", text(&device.arch)),
@@ -259,11 +262,24 @@ fn what_it_is(device: &Device) -> Vec<(&'static str, String)> {
         ("engine", engine.unwrap_or_default()),
         ("agent", text(&device.agent)),
         ("address", text(&device.address)),
+        ("network", network),
         ("labels", pairs(&device.labels)),
         ("engine labels", pairs(&device.engine_labels)),
         ("resources", generic.join(", ")),
         ("attached", attached.join(", ")),
     ]
+}
+
+/// How the service network does there; what is wrong stands among the warnings.
+fn network(network: &DeviceNetwork) -> String {
+    let mut parts = vec![if network.in_step { "in step" } else { "has not taken its latest routes yet" }.to_owned()];
+    if !network.relayed.is_empty() {
+        parts.push(format!("through the hub to {}", network.relayed.join(", ")));
+    }
+    if !network.ejected.is_empty() {
+        parts.push(format!("sends nothing to {}, which did not answer", network.ejected.join(", ")));
+    }
+    parts.join("; ")
 }
 
 fn how_it_is(device: &Device) -> Vec<(&'static str, String)> {

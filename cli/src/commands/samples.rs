@@ -21,6 +21,7 @@ pub(crate) fn service(name: &str) -> Service {
         on_device_loss: "available".into(),
         revision: 1,
         update: Update { state: UpdateState::Done, done: 1, total: 1, reason: None },
+        notes: Vec::new(),
     }
 }
 
@@ -105,6 +106,7 @@ pub(crate) fn device(name: &str) -> Device {
             throttled: false,
             undervoltage: false,
         }),
+        network: None,
         warnings: Vec::new(),
     }
 }

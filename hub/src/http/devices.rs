@@ -15,9 +15,9 @@ use outrigger_protocol::DeviceName;
 use super::Api;
 use super::admit::{Note, Noted};
 use super::problem::{Answer, InPath, InQuery, JsonBody, Refused, malformed, name};
-use super::view::{device, what_if_lost};
+use super::view::{device, what_if_lost, with_network};
 use crate::clock;
-use crate::core::WishError;
+use crate::core::{HubCore, WishError};
 use crate::handle::HubError;
 
 /// Characters of a label's key or value.
@@ -48,7 +48,11 @@ pub async fn show(State(api): State<Api>, InPath(asked): InPath<String>) -> Answ
 }
 
 pub(super) async fn look_at(api: &Api, name: DeviceName) -> Result<Device, Refused> {
-    let found = api.look(move |fleet, now| fleet.device(&name).map(|view| device(&view, now)).ok_or(name)).await?;
+    let look = move |core: &HubCore, now| {
+        let Some(view) = core.fleet().device(&name) else { return Err(name) };
+        Ok(with_network(core, device(&view, now), &name))
+    };
+    let found = api.hub.view(look).await?;
     found.map_err(|name| Refusal::NoDevice(name).into())
 }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use outrigger_api::{Problem, ProblemKind};
 use outrigger_planner::{Fleet, Refusal, Wish};
-use outrigger_protocol::Moment;
+use outrigger_protocol::{Moment, StackName, StackSpec};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Api;
 use super::problem::Refused;
+use crate::access::Scope;
 use crate::core::WishError;
 use crate::handle::{HubError, Stopping};
 
@@ -26,6 +27,14 @@ impl Api {
         Ok(self.hub.wish(wish).await?)
     }
 
+    /// The same, for a caller who may not know of all stacks.
+    pub(super) async fn wish_for(&self, scope: &Scope, wish: Wish) -> Result<(), Refused> {
+        match self.hub.wish(wish).await {
+            Err(HubError::Wish(WishError::Refused(refusal))) => Err(told_to(scope, refusal)),
+            answer => Ok(answer?),
+        }
+    }
+
     /// A place for one live stream, held as long as it lasts.
     pub(super) fn stream_place(&self) -> Result<OwnedSemaphorePermit, Refused> {
         Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
@@ -34,6 +43,34 @@ impl Api {
                 .into()
         })
     }
+}
+
+/// What is refused because of a stack that the caller may not know of is told without its name.
+pub(super) fn told_to(scope: &Scope, refusal: Refusal) -> Refused {
+    let is_hidden = |stack: &StackName| !scope.sees(Some(stack.as_str()));
+    let text = match &refusal {
+        Refusal::PortTaken { service, port, protocol, by } if is_hidden(&by.stack) => {
+            format!("`{service}` cannot publish port {port}/{protocol}: a service of another stack has it")
+        }
+        Refusal::NetworkTaken { network, stack } if is_hidden(stack) => {
+            format!("the network `{network}` is another stack's; give yours another name")
+        }
+        Refusal::NetworkInUse { network, service } if is_hidden(&service.stack) => {
+            format!("the network `{network}` cannot be changed while a service of another stack is in it")
+        }
+        Refusal::NetworkLent { network, to, .. } if is_hidden(&to.stack) => {
+            format!("the network `{network}` is lent to a service of another stack, which must go first")
+        }
+        _ => return refusal.into(),
+    };
+    Problem::new(ProblemKind::Conflict, text).into()
+}
+
+/// Who is limited to some stacks joins the networks of these only: of others he is told that they are not there.
+pub(super) fn check_borrowed(scope: &Scope, fleet: &Fleet, stack: &StackSpec) -> Result<(), Refusal> {
+    let borrowed = fleet.borrowed_networks(stack);
+    let hidden = borrowed.into_iter().find(|(_, _, by)| !scope.sees(Some(by.as_str())));
+    hidden.map_or(Ok(()), |(service, network, _)| Err(Refusal::NoNetwork { service, network }))
 }
 
 impl From<Stopping> for Refused {
@@ -68,7 +105,7 @@ impl From<Refusal> for Refused {
             | Refusal::NoCopy(_) => ProblemKind::NotFound,
             Refusal::Global(_) | Refusal::NotPaused(_) | Refusal::Connected(_) => ProblemKind::Conflict,
             Refusal::NoNetwork { .. }
-            | Refusal::NetworkDiffers { .. }
+            | Refusal::NetworkTaken { .. }
             | Refusal::NetworkInUse { .. }
             | Refusal::NetworkLent { .. }
             | Refusal::PortTaken { .. } => ProblemKind::Conflict,

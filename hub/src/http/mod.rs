@@ -15,6 +15,7 @@ mod knock;
 mod lines;
 pub mod local;
 mod logs;
+mod network;
 mod page;
 mod problem;
 mod replicas;

@@ -15,8 +15,8 @@ use super::admit::admit;
 use super::guard::{Guard, guard};
 use super::problem::Refused;
 use super::{
-    Api, access, compose, devices, document, events, health, join, knock, logs, page, replicas, services, sessions,
-    stacks, users,
+    Api, access, compose, devices, document, events, health, join, knock, logs, network, page, replicas, services,
+    sessions, stacks, users,
 };
 
 #[derive(OpenApi)]
@@ -52,6 +52,9 @@ pub(super) fn documented() -> (Router<Api>, Document) {
         .routes(routes!(services::restart))
         .routes(routes!(services::resume))
         .routes(routes!(services::explain))
+        .routes(routes!(network::endpoints_of))
+        .routes(routes!(network::for_traefik))
+        .routes(routes!(network::for_prometheus))
         .routes(routes!(logs::of_service))
         .routes(routes!(replicas::list))
         .routes(routes!(replicas::show))

@@ -9,8 +9,9 @@ use outrigger_protocol::ServiceRef;
 use super::Api;
 use super::admit::{Note, Noted};
 use super::problem::{Answer, InPath, JsonBody, Refused, name};
-use super::view::{explanation, service};
+use super::view::{explanation, network_notes, service};
 use crate::access::Caller;
+use crate::core::HubCore;
 
 /// Replicas that one explanation of a service tells about; each tells about every device.
 const MAX_EXPLAINED: usize = 50;
@@ -47,7 +48,11 @@ pub async fn show(State(api): State<Api>, InPath(path): InPath<(String, String)>
 }
 
 async fn look_at(api: &Api, name: ServiceRef) -> Result<Service, Refused> {
-    let found = api.look(move |fleet, _| fleet.service(&name).map(|view| service(&view)).ok_or(name)).await?;
+    let look = move |core: &HubCore, _| {
+        let Some(view) = core.fleet().service(&name) else { return Err(name) };
+        Ok(Service { notes: network_notes(core, &name), ..service(&view) })
+    };
+    let found = api.hub.view(look).await?;
     found.map_err(|name| Refusal::NoService(name).into())
 }
 
@@ -133,6 +138,8 @@ pub async fn explain(State(api): State<Api>, InPath(path): InPath<(String, Strin
             whole.replicas.extend(one.replicas);
         }
     }
+    let asked = service.clone();
+    whole.notes.extend(api.hub.view(move |core, _| network_notes(core, &asked)).await?);
     whole.replicas.sort_by_key(|replica| number_of(&replica.replica));
     if u32::try_from(numbers.len()).is_ok_and(|explained| explained < wanted) {
         let explained = numbers.len();

@@ -8,8 +8,9 @@ use outrigger_api::{
 use outrigger_planner::{Fleet, Refusal, StackView, Wish};
 use outrigger_protocol::{ServiceRef, ServiceSpec, StackName, StackSpec};
 
+use super::fleet::{check_borrowed, told_to};
 use super::problem::{Answer, InPath, JsonBody, Refused, name};
-use super::view::{replica_reason, service, service_changes, stack_summary};
+use super::view::{network_notes, replica_reason, service, service_changes, stack_summary};
 use super::{Api, compose};
 use crate::access::Caller;
 use crate::clock;
@@ -45,9 +46,14 @@ fn services_of(fleet: &Fleet, stack: &StackView<'_>) -> Vec<outrigger_api::Servi
 pub async fn show(State(api): State<Api>, InPath(stack): InPath<String>) -> Answer<Stack> {
     let name: StackName = name(&stack)?;
     let found = api
-        .look(move |fleet, _| {
+        .hub
+        .view(move |core, _| {
+            let fleet = core.fleet();
             let view = fleet.stacks().find(|stack| *stack.name == name).ok_or(Refusal::NoStack(name))?;
-            let services = services_of(fleet, &view);
+            let mut services = services_of(fleet, &view);
+            for (shown, service) in services.iter_mut().zip(&view.services) {
+                shown.notes = network_notes(core, service);
+            }
             Ok::<_, Refusal>(Stack { name: view.name.to_string(), applied_unix_ms: view.applied_unix_ms, services })
         })
         .await?;
@@ -66,14 +72,18 @@ pub async fn show(State(api): State<Api>, InPath(stack): InPath<String>) -> Answ
 )]
 pub async fn apply(
     State(api): State<Api>,
+    caller: Caller,
     InPath(stack): InPath<String>,
     JsonBody(request): JsonBody<ApplyRequest>,
 ) -> Answer<ApplyResponse> {
     let read = compose::read_off_thread(Some(name(&stack)?), request).await?;
     let wanted = read.stack;
-    let (wanted, services) = api.look(move |fleet, _| with_changes(fleet, wanted)).await?;
+    let scope = caller.scope.clone();
+    let look = move |fleet: &Fleet, _| check_borrowed(&scope, fleet, &wanted).map(|()| with_changes(fleet, wanted));
+    let (wanted, services) = api.look(look).await??;
     let name = wanted.name.to_string();
-    api.wish(Wish::Apply { stack: wanted, applied_unix_ms: Some(clock::unix_ms()) }).await?;
+    let wish = Wish::Apply { stack: wanted, applied_unix_ms: Some(clock::unix_ms()) };
+    api.wish_for(&caller.scope, wish).await?;
     Ok(Json(ApplyResponse { stack: name, dry_run: false, warnings: read.warnings, services, replicas: Vec::new() }))
 }
 
@@ -100,6 +110,7 @@ fn with_changes(fleet: &Fleet, wanted: StackSpec) -> (StackSpec, Vec<ServiceChan
 )]
 pub async fn plan(
     State(api): State<Api>,
+    caller: Caller,
     InPath(stack): InPath<String>,
     JsonBody(request): JsonBody<ApplyRequest>,
 ) -> Answer<ApplyResponse> {
@@ -108,6 +119,7 @@ pub async fn plan(
     let ((wanted, services), mut fleet, now) =
         api.look(move |fleet, now| (with_changes(fleet, wanted), fleet.clone(), now)).await?;
     let name = wanted.name.to_string();
+    check_borrowed(&caller.scope, &fleet, &wanted)?;
     let planning = tokio::task::spawn_blocking(move || {
         let wish = Wish::Apply { stack: wanted.clone(), applied_unix_ms: None };
         fleet.check(&wish)?;
@@ -115,7 +127,8 @@ pub async fn plan(
         fleet.settle(now);
         Ok::<_, Refusal>(planned(&fleet, &wanted))
     });
-    let replicas = planning.await.map_err(|_| failed_planning())??;
+    let planned = planning.await.map_err(|_| failed_planning())?;
+    let replicas = planned.map_err(|refusal| told_to(&caller.scope, refusal))?;
     Ok(Json(ApplyResponse { stack: name, dry_run: true, warnings: read.warnings, services, replicas }))
 }
 
@@ -145,7 +158,7 @@ fn planned(fleet: &Fleet, wanted: &StackSpec) -> Vec<PlannedReplica> {
     params(("stack" = String, Path, description = "Name of the stack")),
     responses((status = 200, description = "It goes", body = Removed), (status = 404, description = "There is none", body = Problem))
 )]
-pub async fn remove(State(api): State<Api>, InPath(stack): InPath<String>) -> Answer<Removed> {
+pub async fn remove(State(api): State<Api>, caller: Caller, InPath(stack): InPath<String>) -> Answer<Removed> {
     let name: StackName = name(&stack)?;
     let asked = name.clone();
     let services = api
@@ -155,6 +168,6 @@ pub async fn remove(State(api): State<Api>, InPath(stack): InPath<String>) -> An
         })
         .await?;
     let removed = Removed { name: name.to_string(), services: services.unwrap_or_default() };
-    api.wish(Wish::RemoveStack(name)).await?;
+    api.wish_for(&caller.scope, Wish::RemoveStack(name)).await?;
     Ok(Json(removed))
 }

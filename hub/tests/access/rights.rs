@@ -145,6 +145,53 @@ async fn lists_show_a_limited_token_only_what_is_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_limited_token_is_told_of_its_own_routers_and_targets_only() {
+    let hub = Hub::start().await;
+    for stack in ["mine", "mine2"] {
+        let labels = format!("{{ traefik.http.routers.{stack}.rule: 'Host(`x`)', prometheus.io/scrape: 'true' }}");
+        let text = format!("services: {{ web: {{ image: nginx:1, labels: {labels} }} }}");
+        let body = json!({ "main": "c.yaml", "files": { "c.yaml": text } });
+        let request = hub.ask(Method::PUT, &format!("/v1/stacks/{stack}"), Some(&hub.admin)).json(&body);
+        assert_eq!(hub.send(request).await.0, 200);
+    }
+    let token = hub.token("viewer", &["mine"]).await;
+    let routers = |told: &Value| told["http"]["routers"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(routers(&hub.get("/v1/providers/traefik", &token).await.1), ["mine"]);
+    assert_eq!(routers(&hub.get("/v1/providers/traefik", &hub.admin).await.1), ["mine", "mine2"]);
+    assert_eq!(hub.get("/v1/sd/prometheus", &token).await, (200, json!([])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_token_comes_into_no_network_of_another_stack_and_is_not_told_of_it() {
+    let hub = Hub::start().await;
+    let token = hub.token("operator", &["mine"]).await;
+    let apply = async |stack: &str, token: &str, text: &str| {
+        let body = json!({ "main": "c.yaml", "files": { "c.yaml": text } });
+        hub.send(hub.ask(Method::PUT, &format!("/v1/stacks/{stack}"), Some(token)).json(&body)).await
+    };
+    let secret = "services: { web: { image: nginx:1, ports: ['80:80'] } }";
+    assert_eq!(apply("secret", &hub.admin, secret).await.0, 200);
+    let joins = |name: &str| {
+        format!(
+            "services: {{ web: {{ image: x, networks: [n] }} }}\nnetworks: {{ n: {{ external: true, name: {name} }} }}"
+        )
+    };
+    let (status, there) = apply("mine", &token, &joins("secret_default")).await;
+    assert_eq!(status, 409, "{there}");
+    let (_, not_there) = apply("mine", &token, &joins("nobody_default")).await;
+    assert_eq!(there.to_string().replace("secret", "nobody"), not_there.to_string());
+    let same = "services: { web: { image: x, networks: [n] } }\nnetworks: { n: { name: secret_default } }";
+    let port = "services: { web: { image: x, ports: ['80:8080'] } }";
+    for text in [same, port] {
+        let (status, problem) = apply("mine", &token, text).await;
+        assert_eq!(status, 409, "{problem}");
+        assert!(!problem.to_string().contains("secret/") && !problem.to_string().contains("`secret`"), "{problem}");
+    }
+    // Who may know of both may join.
+    assert_eq!(apply("mine", &hub.admin, &joins("secret_default")).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_ones_own_looks_like_what_is_not_there() {
     let hub = Hub::start().await;
     hub.apply("other").await;

@@ -3,15 +3,16 @@
 #[path = "../facts/mod.rs"]
 mod facts;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use facts::facts;
 use outrigger_protocol::{
-    Answer, AnswerBody, Arch, Ask, Assignment, BootId, Bye, ByeReason, Channel, DeviceName, DownMessage, EngineState,
-    Goal, Hello, Load, LogChunk, LogStream, Observed, Permille, Phase, Report, RequestId, SessionNumber, Status,
-    Throttling, Topic, UpMessage, decode_down, encode_up,
+    Answer, AnswerBody, Arch, Ask, Assignment, BootId, Bye, ByeReason, Channel, ContainerSpec, DeviceName, DownMessage,
+    EngineState, Facts, Goal, Hello, Load, LogChunk, LogStream, MeshStatus, Observed, Permille, Phase, PortProtocol,
+    PublishMode, Report, RequestId, Routes, SessionNumber, Status, TakenPort, Throttling, Topic, UpMessage,
+    decode_down, encode_up,
 };
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, LastWill};
@@ -27,6 +28,8 @@ struct Seen {
     assignment: Option<Assignment>,
     cancelled: Vec<RequestId>,
     following: Vec<RequestId>,
+    routes: Option<Routes>,
+    taken: Vec<TakenPort>,
 }
 
 pub struct Device {
@@ -84,6 +87,13 @@ impl Device {
     }
 
     /// The images that it is to run, one for each replica.
+    /// A published port is taken by something else there.
+    pub fn has_port_taken(&self, port: u16) {
+        let taken = TakenPort { port, protocol: PortProtocol::Tcp, reason: "Address in use".into() };
+        self.seen.lock().unwrap().taken.push(taken);
+        say_mesh(&self.client, &self.name, &self.seen);
+    }
+
     pub fn images(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         let Some(assignment) = &seen.assignment else { return vec![] };
@@ -133,7 +143,27 @@ fn publish(client: &AsyncClient, device: &DeviceName, message: &UpMessage) {
     client.try_publish(topic, QoS::AtLeastOnce, false, encode_up(message).unwrap()).unwrap();
 }
 
+/// How the service network does: the newest routes are held.
+fn say_mesh(client: &AsyncClient, device: &DeviceName, seen: &Mutex<Seen>) {
+    let seen = seen.lock().unwrap();
+    let held = seen.routes.as_ref().map(|routes| routes.number);
+    let status = MeshStatus { session: SESSION, held, taken: seen.taken.clone(), ..MeshStatus::default() };
+    publish(client, device, &UpMessage::Mesh(status));
+}
+
+/// Ports that an engine would open.
+fn opened(spec: &ContainerSpec) -> Vec<(u16, u16, PortProtocol)> {
+    let host = spec.ports.iter().filter(|port| port.mode == PublishMode::Host);
+    host.filter_map(|port| Some((port.container, port.host?, port.protocol))).collect()
+}
+
 impl Inside {
+    /// `192.0.2.3` for `pi-3`.
+    fn address(&self) -> IpAddr {
+        let number = self.name.as_str().rsplit_once('-').and_then(|(_, number)| number.parse().ok()).unwrap_or(200);
+        IpAddr::from([192, 0, 2, number])
+    }
+
     fn say(&self, message: &UpMessage) {
         publish(&self.client, &self.name, message);
     }
@@ -154,7 +184,7 @@ impl Inside {
             held: None,
             unix_ms: 0,
             heartbeat_ms: 500,
-            facts: facts(Arch::Arm64),
+            facts: Facts { mesh_port: Some(7946), address: Some(self.address()), ..facts(Arch::Arm64) },
         })));
         self.report_status();
     }
@@ -168,10 +198,11 @@ impl Inside {
             DownMessage::Ask(Ask::Hello) => self.introduce(),
             DownMessage::Ask(Ask::Logs(request, asked)) => self.answer(request, asked.follow),
             DownMessage::Ask(Ask::Cancel(request)) => self.seen.lock().unwrap().cancelled.push(request),
-            DownMessage::Ask(Ask::Taken(..) | Ask::Renew)
-            | DownMessage::Lease(_)
-            | DownMessage::Certificate(_)
-            | DownMessage::Routes(_) => (),
+            DownMessage::Ask(Ask::Taken(..) | Ask::Renew) | DownMessage::Lease(_) | DownMessage::Certificate(_) => (),
+            DownMessage::Routes(routes) => {
+                self.seen.lock().unwrap().routes = Some(routes);
+                say_mesh(&self.client, &self.name, &self.seen);
+            }
         }
     }
 
@@ -205,7 +236,7 @@ impl Inside {
             last_exit: None,
             container: "0123456789ab".into(),
             digest: String::new(),
-            ports: vec![],
+            ports: held.and_then(|held| held.spec_of(assigned)).map(opened).unwrap_or_default(),
         });
         let status = Status {
             session: SESSION,

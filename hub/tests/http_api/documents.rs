@@ -22,8 +22,9 @@ async fn the_document_lists_every_route_and_every_listed_route_is_there() {
     let operations = operations(&document);
 
     // Handlers that are documented in the source are served, and the other way round.
-    let sources =
-        ["stacks", "compose", "services", "replicas", "logs", "devices", "events", "health", "access", "join"];
+    let sources = [
+        "stacks", "compose", "services", "replicas", "logs", "devices", "events", "health", "access", "join", "network",
+    ];
     let described: usize = sources
         .iter()
         .map(|name| std::fs::read_to_string(format!("{}/src/http/{name}.rs", env!("CARGO_MANIFEST_DIR"))).unwrap())

@@ -5,6 +5,7 @@
 mod device;
 mod documents;
 mod live;
+mod network;
 mod problems;
 mod stacks;
 mod support;

@@ -18,7 +18,7 @@ apply proxy
 apply blog
 # What it is like is one stack's word.
 network blog edge internal
-refused apply blog "is also defined by stack `proxy`, which says something else"
+refused apply blog "is defined by stack `proxy` already"
 no-network blog edge
 network proxy edge internal
 refused apply proxy "cannot be changed while `blog/front` is in it"

@@ -482,13 +482,7 @@ mod tests {
         let (manners, link) = (profile.manners(rng), profile.link(rng));
         let mut one = Device::new(0, manners, link, rng);
         let mut check = Checker::new(1);
-        let of = |fleet| Assignment {
-            fleet: FleetId(fleet),
-            stamp: Stamp::default(),
-            specs: vec![],
-            replicas: vec![],
-            networks: vec![],
-        };
+        let of = |fleet| Assignment { fleet: FleetId(fleet), ..Assignment::default() };
         let number = one.file.begin(of(1));
         let (written, _) = one.file.end(number).expect("it was begun");
         check.saved(0, &mut one, written);

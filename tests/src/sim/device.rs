@@ -5,7 +5,7 @@ use std::time::Duration;
 use outrigger_agent::core::{Core, Input};
 use outrigger_protocol::{
     Arch, Assignment, BootId, Bytes, CgroupVersion, DeviceName, Engine as EngineFacts, EngineKind, Facts,
-    GenericResource, MemoryLimits, MilliCpu, Moment, SessionNumber,
+    GenericResource, MemoryLimits, MilliCpu, Moment, Routes, SessionNumber,
 };
 
 use super::disk::AssignmentFile;
@@ -66,6 +66,8 @@ pub struct Device {
     pub duty: Duty,
     /// Time between its agent's heartbeats.
     pub heartbeat: Duration,
+    /// The routes that its proxy took last.
+    pub routes: Option<Routes>,
 }
 
 /// An agent that runs.
@@ -85,7 +87,7 @@ pub struct Duty {
     /// Before the newest, for a disk that lies.
     pub earlier: Option<Assignment>,
     /// Messages sent since somebody last looked, by kind.
-    pub sent: [u32; 5],
+    pub sent: [u32; 12],
     /// Steps since somebody last looked.
     pub steps: u32,
 }
@@ -121,6 +123,7 @@ impl Device {
             killed_at: 0,
             duty: Duty::default(),
             heartbeat: HEARTBEAT,
+            routes: None,
             name,
         }
     }
@@ -180,8 +183,9 @@ fn facts(index: usize, rng: &mut Rng) -> Facts {
         generic: generic(&mut rng.fork(9)),
         devices: vec![],
         root_on_flash: true,
-        address: None,
-        mesh_port: None,
+        address: Some(std::net::IpAddr::from([10, 0, 0, u8::try_from(index).unwrap_or(u8::MAX)])),
+        // One of five has no proxy: it takes no part in the service network.
+        mesh_port: (index % 5 != 4).then_some(7946),
     }
 }
 

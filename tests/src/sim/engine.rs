@@ -8,7 +8,7 @@ use outrigger_agent::core::{Action, ActionId, Outcome, Success};
 use outrigger_agent::engine::{
     Container, ContainerId, ContainerState, EngineError, EngineEvent, Health, LossLabel, NewContainer,
 };
-use outrigger_protocol::{ContainerSpec, ReplicaName, ServiceRef};
+use outrigger_protocol::{ContainerSpec, PublishMode, ReplicaName, ServiceRef};
 
 use super::bridges::Bridges;
 use super::queue::Time;
@@ -369,8 +369,8 @@ impl Engine {
         if entry.container.state.is_running() {
             return Ok(vec![]);
         }
-        let wanted =
-            entry.spec.ports.iter().filter_map(|port| port.host.map(|host| (port.container, host, port.protocol)));
+        let wanted = entry.spec.ports.iter().filter(|port| port.mode == PublishMode::Host);
+        let wanted = wanted.filter_map(|port| port.host.map(|host| (port.container, host, port.protocol)));
         let ports: Vec<_> = wanted.collect();
         if let Some((_, host, _)) = ports.iter().find(|(_, host, protocol)| taken.contains(&(*host, *protocol))) {
             return Err(EngineError::PortTaken { reason: format!("Bind for 0.0.0.0:{host} failed") });

@@ -319,6 +319,7 @@ impl World {
                 let (Some(index), Some(conn)) = (self.index_of(&device), self.hub.conn) else { return };
                 self.line(|| format!("the hub clears what is kept for {device}"));
                 self.hub_publishes(conn, index, Channel::Want, None);
+                self.hub_publishes(conn, index, Channel::Routes, None);
             }
             Effect::Reply { id: WishId(number), result } => {
                 self.line(|| format!("the hub answers wish {number}: {result:?}"));

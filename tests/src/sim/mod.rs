@@ -16,6 +16,7 @@ mod engine;
 mod faults;
 mod hub;
 mod lost;
+mod mesh;
 mod naive;
 mod net;
 mod profile;

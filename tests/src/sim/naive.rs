@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use outrigger_planner::{Availability, Cause, CopyView, DeviceView, Fleet, PlacementRecord, Stage};
-use outrigger_protocol::{Assignment, ConstraintKey, Goal, PlacementId, ReplicaName, ServiceRef, ServiceSpec};
+use outrigger_protocol::{
+    Assignment, ConstraintKey, Goal, PlacementId, PublishMode, ReplicaName, ServiceRef, ServiceSpec,
+};
 
 use super::device::Device;
 use super::workload::Operator;
@@ -113,7 +115,8 @@ pub fn fits_together(want: &Assignment, machine: &Device, _operator: &Operator) 
     let mut ports = BTreeMap::new();
     for copy in want.replicas.iter().filter(|copy| copy.goal == Goal::Run) {
         let Some(spec) = want.spec_of(copy) else { return Err(format!("{} has no specification", copy.replica)) };
-        for port in &spec.ports {
+        // What every device opens needs nothing of the one where a copy runs.
+        for port in spec.ports.iter().filter(|port| port.mode == PublishMode::Host) {
             let Some(host) = port.host else { continue };
             if let Some(other) = ports.insert((host, port.protocol), copy.replica.clone()) {
                 return Err(format!("{} and {other} both open port {host} of {}", copy.replica, machine.name));
@@ -147,7 +150,8 @@ pub fn could_take(
         // As it is, also where a change of it is under way.
         cpu += u64::from(copy.spec.reservation.cpu.0);
         memory += copy.spec.reservation.memory.0;
-        let shared = copy.spec.container.ports.iter().any(|port| spec.container.ports.contains(port));
+        let theirs = copy.spec.container.ports.iter().filter(|port| port.mode == PublishMode::Host);
+        let shared = theirs.into_iter().any(|port| spec.container.ports.contains(port));
         if shared {
             return Err(format!("{} holds its port", copy.replica));
         }

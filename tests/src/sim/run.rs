@@ -163,7 +163,7 @@ fn watch(world: &mut World) {
     world.check.is_idle = true;
     calm_down(world);
     for device in &mut world.devices {
-        device.duty.sent = [0; 5];
+        device.duty.sent = [0; 12];
         device.duty.steps = 0;
     }
     world.check.hub_ticks = 0;
@@ -196,11 +196,12 @@ fn check_rates(world: &mut World) {
     let seconds = u32::try_from(WATCHED / 1000).unwrap_or(1);
     let mut noisy = Vec::new();
     for device in &world.devices {
-        let [hello, report, status, bye, answer] = device.duty.sent;
+        let [hello, report, status, bye, answer, rest @ ..] = device.duty.sent;
         let beats = u32::try_from(u128::from(WATCHED) / device.heartbeat.as_millis()).unwrap_or(1);
         let most = beats.max(seconds) * 8;
         // Loads ride along with reports; a status may differ by nothing but what has run for longer.
-        if hello + bye + answer > 0 || report > beats + 2 || status > 2 || device.duty.steps > most {
+        let rest: u32 = rest.iter().sum();
+        if hello + bye + answer + rest > 0 || report > beats + 2 || status > 2 || device.duty.steps > most {
             noisy.push(format!("{}: {:?}, {} steps", device.name, device.duty.sent, device.duty.steps));
         }
     }

@@ -33,7 +33,7 @@ impl World {
         }
         match found.into_iter().next() {
             Some((replica, copies)) => Err(format!("{replica} is not wanted, but there: {:?}", short(&copies))),
-            None => Ok(()),
+            None => self.routes_settled(),
         }
     }
 

@@ -134,6 +134,7 @@ impl World {
         let Ok(message) = decode_down(channel, &bytes) else { return };
         self.line(|| format!("d{device} gets {}", super::show::down(&message)));
         self.check_received(device, &message);
+        self.take_routes(device, &message);
         self.agent_input(device, Input::Down(message));
     }
 

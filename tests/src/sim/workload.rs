@@ -6,9 +6,10 @@ use std::time::Duration;
 use outrigger_hub::core::WishError;
 use outrigger_planner::{Availability, Refusal, RollState, Wish};
 use outrigger_protocol::{
-    Bytes, Constraint, ConstraintKey, ContainerSpec, DeviceName, GenericResource, Healthcheck, HealthcheckTest,
-    LossPolicy, MilliCpu, Mode, Mount, MountKind, Order, PortProtocol, PublishMode, PublishedPort, Reservation,
-    ServiceName, ServiceRef, ServiceSpec, StackName, StackSpec, Traffic, UpdateConfig, VolumeMove,
+    Attachment, Bytes, Constraint, ConstraintKey, ContainerSpec, DeviceName, GenericResource, Healthcheck,
+    HealthcheckTest, LossPolicy, MilliCpu, Mode, Mount, MountKind, NetworkName, NetworkSpec, Order, PortProtocol,
+    PublishMode, PublishedPort, Reservation, ServiceName, ServiceRef, ServiceSpec, StackName, StackSpec, Traffic,
+    UpdateConfig, VolumeMove,
 };
 
 use super::device::GENERIC;
@@ -273,7 +274,8 @@ impl World {
         let many = self.chance.operator.range(1, 3);
         let services = (0..many).map(|number| self.draw_service(profile, stack, number)).collect();
         let name: StackName = stack.parse().expect("a letter and a number are a name");
-        Wish::Apply { stack: StackSpec { name, services, networks: vec![] }, applied_unix_ms: None }
+        let network = NetworkSpec { name: network_of(stack), internal: false, ipv6: false };
+        Wish::Apply { stack: StackSpec { name, services, networks: vec![network] }, applied_unix_ms: None }
     }
 
     fn draw_service(&mut self, profile: Profile, stack: &str, number: u64) -> ServiceSpec {
@@ -291,9 +293,11 @@ impl World {
         let most = if is_exclusive { 2 } else { 4 };
         let mode =
             if is_global { Mode::Global } else { Mode::Replicated(u32::try_from(chance.range(1, most)).unwrap_or(1)) };
+        let mut container = draw_container(chance, image, stack, number, is_exclusive);
+        draw_network(&mut extra.fork(1), &mut container, stack, number);
         ServiceSpec {
             name: format!("s{number}").parse().expect("a letter and a number are a name"),
-            container: draw_container(chance, image, stack, number, is_exclusive),
+            container,
             mode,
             reservation: Reservation {
                 cpu: MilliCpu(u32::try_from(chance.below(6) * 100).unwrap_or(0)),
@@ -319,6 +323,27 @@ impl World {
             traffic: Traffic::default(),
         }
     }
+}
+
+fn network_of(stack: &str) -> NetworkName {
+    format!("{stack}_default").parse().expect("letters and numbers are a name")
+}
+
+/// Most services are reached by others, and some from outside.
+fn draw_network(chance: &mut Rng, container: &mut ContainerSpec, stack: &str, number: u64) {
+    if chance.chance(600) {
+        container.networks.push(Attachment { network: network_of(stack), aliases: vec![] });
+    }
+    if chance.chance(200) {
+        let port = 9000 + number_of(stack) * 10 + u16::try_from(number).unwrap_or(0);
+        let ingress = PublishMode::Ingress;
+        let protocol = PortProtocol::Tcp;
+        container.ports.push(PublishedPort { container: 80, host: Some(port), address: None, protocol, mode: ingress });
+    }
+}
+
+fn number_of(stack: &str) -> u16 {
+    stack.trim_start_matches('k').parse().unwrap_or(0)
 }
 
 fn draw_loss(is_exclusive: bool, chance: &mut Rng) -> LossPolicy {
@@ -360,10 +385,9 @@ fn draw_container(chance: &mut Rng, image: String, stack: &str, number: u64, is_
         start_period: None,
         start_interval: None,
     };
-    let stack_number: u16 = stack.trim_start_matches('k').parse().unwrap_or(0);
     let port = PublishedPort {
         container: 80,
-        host: Some(8000 + stack_number * 10 + u16::try_from(number).unwrap_or(0)),
+        host: Some(8000 + number_of(stack) * 10 + u16::try_from(number).unwrap_or(0)),
         address: None,
         protocol: PortProtocol::Tcp,
         mode: PublishMode::Host,

@@ -38,6 +38,7 @@ pub fn device(view: &DeviceView<'_>, now: Moment) -> api::Device {
         running: view.running,
         in_step: view.held == Some(view.stamp),
         load: view.load.as_ref().map(load),
+        network: None,
         warnings: warnings(view),
     }
 }

@@ -43,6 +43,7 @@ pub fn service(view: &ServiceView<'_>) -> api::Service {
             total: view.roll.total,
             reason: view.roll.reason.map(str::to_owned),
         },
+        notes: Vec::new(),
     }
 }
 
