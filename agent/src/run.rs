@@ -89,7 +89,7 @@ pub async fn run<E: Engine>(
         labels: config.labels.clone(),
         generic: config.generic.clone(),
         address: None,
-        mesh_port: kept.mesh_port,
+        mesh_port: kept.mesh_port.or(mesh.promised()),
     };
     let facts = probe::facts(&root, own.clone()).ok_or(RunError::Architecture)?;
     let machine = state.machine()?;
@@ -335,10 +335,11 @@ impl<E: Engine> Shell<E> {
     /// What other devices must know of our proxy is a fact of this device.
     fn hear_proxy(&mut self, event: ProxyEvent) -> Input {
         self.step(Input::Proxy(event));
-        if self.own.mesh_port == self.core.mesh_port() {
+        let port = self.core.mesh_port().or(self.mesh.promised());
+        if self.own.mesh_port == port {
             return Input::Tick;
         }
-        self.own.mesh_port = self.core.mesh_port();
+        self.own.mesh_port = port;
         self.facts()
     }
 

@@ -17,9 +17,14 @@ use super::{Effect, cut};
 use crate::engine::{ContainerState, Health, Network};
 use crate::pool;
 
-/// Endpoints come and go all the time, and flash wears out: what changed but for them is on the disk at once, they are so
-/// after this time at the latest. In between they are kept where a restart of the agent finds them, but not one of the device.
+/// Endpoints come and go all the time, and flash wears out. What changed but for them is on the disk at once; they are so when
+/// they have had time to settle, if that does not happen more often than this in the long run. In between they are kept where a
+/// restart of the agent finds them, but not one of the device.
 const DISK_PAUSE: Duration = Duration::from_secs(600);
+/// So many times more than that in a row: a fleet that changes a few times a day has all of it on its disks.
+const DISK_BURST: u32 = 3;
+/// Copies of a stack start and become healthy one after the other.
+const SETTLE: Duration = Duration::from_secs(5);
 /// Shortest time between two words to the hub about how the proxy does: ejections come in bursts.
 const TELL_PAUSE: Duration = Duration::from_millis(200);
 /// A word that could not be sent is sent again after this.
@@ -73,7 +78,10 @@ pub struct Mesh {
     homeless: Option<ServiceRef>,
     is_dirty: bool,
     unkept: Option<Keep>,
+    /// When mere endpoints go to the disk; zero: there are none that have not.
     disk_at: Moment,
+    /// When so many of them will have gone there as are good for it in the long run.
+    disk_paid: Moment,
     told: Option<MeshStatus>,
     tell_from: Moment,
 }
@@ -104,6 +112,7 @@ impl Mesh {
             is_dirty: true,
             unkept: None,
             disk_at: Moment::ZERO,
+            disk_paid: Moment::ZERO,
             told: None,
             tell_from: Moment::ZERO,
         }
@@ -264,8 +273,15 @@ impl Mesh {
             None => return,
         };
         match keep {
-            Keep::Disk => self.disk_at = Moment::ZERO,
-            Keep::Boot if self.disk_at == Moment::ZERO => self.disk_at = now + DISK_PAUSE,
+            Keep::Disk => {
+                if is_disk_due {
+                    self.disk_paid = self.disk_paid.max(now) + DISK_PAUSE;
+                }
+                self.disk_at = Moment::ZERO;
+            }
+            Keep::Boot if self.disk_at == Moment::ZERO => {
+                self.disk_at = (now + SETTLE).max(self.disk_paid - DISK_PAUSE * DISK_BURST);
+            }
             Keep::Boot => (),
         }
         effects.push(Effect::KeepMesh(Box::new(self.kept.clone()), keep));

@@ -59,6 +59,12 @@ impl MeshLink {
         Some(Reach { identity: PathBuf::from(identity.path()), port: self.port, hub })
     }
 
+    /// Where the proxy will listen for other devices once something needs it. Told before it runs: the hub says what there is to
+    /// reach only to devices that take part, and without that a device without containers would never start it.
+    pub(super) fn promised(&self) -> Option<u16> {
+        Some(self.port).filter(|port| *port != 0 && self.identity.is_some())
+    }
+
     pub(super) fn hand(&self, wanted: Arc<Wanted>) {
         self.wanted.send_replace(Some(wanted));
     }

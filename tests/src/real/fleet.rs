@@ -169,7 +169,14 @@ impl Fleet {
         // Not by its words: what started it has them, too, and lives as long.
         let program = place::program("outrigger-agent")?.canonicalize()?;
         let mut pids = device.pids()?.into_iter();
-        if let Some(pid) = pids.find(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)) {
+        // The proxy is the same program, and outlives the agent.
+        let is_proxy = |pid: u32| {
+            fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|words| words.split(|byte| *byte == 0).any(|word| word == b"proxy"))
+        };
+        let is_agent =
+            |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program) && !is_proxy(pid);
+        if let Some(pid) = pids.find(|pid| is_agent(*pid)) {
             return Ok(pid);
         }
         anyhow::bail!("no agent runs on {}", device.name())

@@ -166,6 +166,16 @@ fn routes_of_an_older_hub_or_of_another_fleet_change_nothing() {
 }
 
 #[test]
+fn endpoints_are_on_the_disk_soon_after_they_have_settled() {
+    let mut device = settled();
+    device.hear(DownMessage::Routes(routes(2, &[("shop/web", "lan", &[1, 2, 3])])));
+    assert_eq!(device.kept.last().unwrap().1, Keep::Boot);
+    device.run(SECOND * 6);
+    let (kept, keep) = device.kept.last().unwrap();
+    assert_eq!((kept.routes.as_ref().unwrap().number, *keep), (2, Keep::Disk));
+}
+
+#[test]
 fn new_services_are_on_the_disk_at_once_and_mere_endpoints_only_now_and_then_or_at_the_end() {
     let mut device = settled();
     let on_disk = |device: &Device| device.kept.iter().filter(|(_, keep)| *keep == Keep::Disk).count();
@@ -178,7 +188,8 @@ fn new_services_are_on_the_disk_at_once_and_mere_endpoints_only_now_and_then_or_
         device.hear(DownMessage::Routes(flap(number)));
         device.run(SECOND);
     }
-    assert_eq!(on_disk(&device), before + 1, "in ten minutes, with a change each second");
+    let often = on_disk(&device) - before;
+    assert!((1..=5).contains(&often), "{often} times in ten minutes, with a change each second");
     assert!(device.kept.len() > 600, "each change is kept for a restart of the agent");
     device.hear(DownMessage::Routes(flap(700)));
     let _ = device.step(Input::Stop(ByeReason::Restart));
