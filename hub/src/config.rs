@@ -10,8 +10,10 @@ use outrigger_trust::CertificateDer;
 
 use crate::broker::Account;
 
+mod joining;
 mod raw;
 
+pub use joining::Joining;
 pub use raw::{Origin, Raw};
 
 /// Where the file is if nothing else is said.
@@ -38,22 +40,6 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     /// How devices without an invite find the hub and come in.
     pub joining: Joining,
-}
-
-/// How devices without an invite find the hub and come in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Joining {
-    /// Whether they may wait with a code.
-    pub by_code: bool,
-    /// Whether the local network is told where the hub is.
-    pub announced: bool,
-}
-
-impl Default for Joining {
-    /// Without telling the network anything.
-    fn default() -> Self {
-        Self { by_code: true, announced: false }
-    }
 }
 
 /// Who is asked who he is.

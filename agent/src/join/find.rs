@@ -56,6 +56,8 @@ fn listed(found: &[Found]) -> String {
 /// If there is none, or more than one.
 pub fn find() -> Result<Found, FindError> {
     let daemon = ServiceDaemon::new().map_err(FindError::Ask)?;
+    // A link that has just come up is noticed in time; the library's own interval is longer than we look.
+    daemon.set_ip_check_interval(1).map_err(FindError::Ask)?;
     let answers = daemon.browse(SERVICE).map_err(FindError::Ask)?;
     let mut told: BTreeMap<String, ResolvedService> = BTreeMap::new();
     let until = Clock.now() + LOOK_FOR;

@@ -54,12 +54,12 @@ fn open(pid: u32, counts: impl Fn(&str) -> bool) -> Result<BTreeSet<Open>> {
 #[test]
 fn an_agent_listens_on_no_port_beyond_the_documented_ones() -> Result<()> {
     let fleet = fleet_with_web(2, 2)?;
+    let mesh = BTreeSet::from(MESH);
     for device in fleet.lab.devices() {
         let address = format!("{}:8080", device.address()?);
         eventually("its copy answers", PATIENCE, || http::fetch(&address, "/"))?;
         let agent = fleet.agent_pid(device)?;
         let of_agent = listens(agent)?;
-        let mesh = BTreeSet::from(MESH);
         let others: BTreeSet<_> = of_agent.difference(&mesh).collect();
         ensure!(others.is_empty(), "{} listens on {others:?}", device.name());
         // The scan sees what is there: the engine has published the copy's port in the same network.

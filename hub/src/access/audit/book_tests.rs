@@ -1,3 +1,5 @@
+//! Files of the log are closed, kept and let go, and what a crash left is mended.
+
 use std::io::Write;
 
 use super::*;
