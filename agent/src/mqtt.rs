@@ -28,10 +28,19 @@ use crate::clock::Clock;
 use crate::core::OwnCertificate;
 use crate::way::{Turns, Way, WayError};
 
+mod alias;
+
+use alias::Alias;
+
 pub use crate::way::{Route, Target};
 
-/// The broker hears of us at least so often, and a dead one is noticed after twice that.
+/// The broker hears of us at least so often, and a dead one is noticed after twice that. The crate asks for a sign of life
+/// whatever else is under way, so this costs bytes: a device with a slow heartbeat has a slow keep-alive, too.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// The same in heartbeats, if that is longer.
+const KEEP_ALIVE_BEATS: u32 = 5;
+/// And in no case longer than brokers of ours accept.
+const MAX_KEEP_ALIVE: Duration = Duration::from_secs(900);
 /// Time to connect, and for the broker to accept us.
 const CONNECT_SECONDS: u64 = 5;
 /// Messages on their way to the broker's socket: all parts of answers that may be under way at once, and then some, so
@@ -74,6 +83,8 @@ pub enum MqttEvent {
 pub struct Sender {
     client: AsyncClient,
     device: DeviceName,
+    /// Of the heartbeat's topic, where the broker knows short forms.
+    alias: Option<Arc<Alias>>,
     stuck: Arc<AtomicU32>,
     restart: Arc<Notify>,
 }
@@ -101,8 +112,19 @@ impl Sender {
     /// If the queue is full, or the message too large.
     pub fn try_send(&self, message: &UpMessage) -> Result<(), SendError> {
         let (topic, qos, bytes) = self.prepare(message)?;
-        match self.client.try_publish(topic, qos, false, bytes) {
+        let alias = self.alias.as_deref().filter(|_| message.channel() == Channel::Report);
+        let sent = match alias {
+            None => self.client.try_publish(topic, qos, false, bytes),
+            Some(alias) => {
+                let (topic, properties) = alias.address(topic);
+                self.client.try_publish_with_properties(topic, qos, false, bytes, properties)
+            }
+        };
+        match sent {
             Ok(()) => {
+                if let Some(alias) = alias {
+                    alias.told();
+                }
                 self.stuck.store(0, Ordering::Relaxed);
                 Ok(())
             }
@@ -263,6 +285,10 @@ fn source_address(to: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
+fn keep_alive(heartbeat: Duration) -> Duration {
+    (heartbeat * KEEP_ALIVE_BEATS).clamp(KEEP_ALIVE, MAX_KEEP_ALIVE)
+}
+
 fn options(target: &Target, way: &Way, session: SessionNumber) -> MqttOptions {
     let address = way.address;
     let host = match address.ip() {
@@ -275,7 +301,7 @@ fn options(target: &Target, way: &Way, session: SessionNumber) -> MqttOptions {
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options
-        .set_keep_alive(KEEP_ALIVE)
+        .set_keep_alive(keep_alive(target.heartbeat))
         .set_clean_start(true)
         .set_connection_timeout(CONNECT_SECONDS)
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
@@ -295,11 +321,11 @@ fn options(target: &Target, way: &Way, session: SessionNumber) -> MqttOptions {
 async fn serve(target: &Target, way: Way, session: SessionNumber, events: &mpsc::Sender<MqttEvent>) -> Ended {
     let address = way.address;
     let (client, mut connection) = AsyncClient::new(options(target, &way, session), QUEUE);
-    match connection.poll().await {
-        Ok(Event::Incoming(Packet::ConnAck(_))) => (),
+    let alias = match connection.poll().await {
+        Ok(Event::Incoming(Packet::ConnAck(ack))) => Alias::offered(&ack),
         Ok(_) => return Ended::Failed(LinkError::Stuck),
         Err(error) => return Ended::Failed(LinkError::of(error, target, &way)),
-    }
+    };
     // Before the hello, on the same connection: so the broker has our subscriptions before the hub can answer.
     let filters =
         Channel::DOWN.map(|channel| Filter::new(Topic::new(&target.device, channel).to_string(), qos_of(channel)));
@@ -311,6 +337,7 @@ async fn serve(target: &Target, way: Way, session: SessionNumber, events: &mpsc:
     let sender = Sender {
         client,
         device: target.device.clone(),
+        alias: alias.map(Arc::new),
         stuck: Arc::new(AtomicU32::new(0)),
         restart: Arc::clone(&restart),
     };
@@ -389,5 +416,16 @@ impl Repeated {
             self.told.truncate(MAX_TOLD - 1);
             self.told.insert(0, text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_heartbeat_pays_for_few_signs_of_life() {
+        let of = |heartbeat| keep_alive(Duration::from_secs(heartbeat)).as_secs();
+        assert_eq!([of(0), of(1), of(10), of(120), of(300)], [5, 5, 50, 600, 900]);
     }
 }

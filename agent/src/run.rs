@@ -42,8 +42,9 @@ const RESULTS_INBOX: usize = 64;
 const PROXY_INBOX: usize = 16;
 /// How often the progress of a pull is looked at.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// How often the usage of replicas is told.
+/// How often the usage of replicas is told, or with every so many heartbeats, if that is less often.
 const USAGE_EVERY: Duration = Duration::from_secs(10);
+const USAGE_BEATS: u32 = 5;
 /// Time that the engine has to say what it is before the first hello.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// Time to say goodbye.
@@ -104,7 +105,7 @@ pub async fn run<E: Engine>(
     let core = Core::new(settings, facts, state.held()).with_lease(lease_file.read()).with_mesh(kept);
     let route = Route::of(&config);
     let identity = route.identity().cloned();
-    let target = Target { device: config.device.clone(), route };
+    let target = Target { device: config.device.clone(), route, heartbeat: config.heartbeat };
     let (mqtt_events, mqtt) = mpsc::channel(MQTT_INBOX);
     let (engine_events, engine_inbox) = mpsc::channel(ENGINE_INBOX);
     let (results, results_inbox) = mpsc::channel(RESULTS_INBOX);
@@ -296,7 +297,7 @@ impl<E: Engine> Shell<E> {
         if now >= self.usage_at {
             // A clock that was wrong at the start is put right by then, and a certificate grows old by it.
             self.step(Input::Wall(self.clock.unix_ms()));
-            self.usage_at = now + USAGE_EVERY.max(self.heartbeat);
+            self.usage_at = now + USAGE_EVERY.max(self.heartbeat * USAGE_BEATS);
             let containers = self.core.observed().containers.values();
             let running: Vec<_> = containers.filter_map(|one| Some((one.placement, one.pid?))).collect();
             let usage = self.usage.sample(now, running);

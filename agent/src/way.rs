@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use outrigger_protocol::DeviceName;
 use outrigger_trust::{ClientConfig, KeyError, TlsError, UnixTime, client_config_for};
@@ -24,6 +25,8 @@ pub struct Target {
     pub device: DeviceName,
     /// Where the broker is.
     pub route: Route,
+    /// Time between its reports.
+    pub heartbeat: Duration,
 }
 
 /// Where the broker is.

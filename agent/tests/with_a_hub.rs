@@ -335,3 +335,55 @@ async fn output_goes_no_faster_than_its_reader() {
 async fn answer(hub: &mut FakeHub) -> Answer {
     hub.message("answer", |message| if let UpMessage::Answer(answer) = message { Some(answer) } else { None }).await
 }
+
+/// Bytes of a heartbeat that has no news, as an MQTT packet: a device that is idle sends one each second, with 22 bytes of
+/// TLS and 66 of TCP, IP and Ethernet around it. With 32 for keeping the connection alive it stays within 150.
+const MOST_OF_A_HEARTBEAT: usize = 26;
+
+/// So many reports that one without load is among them, and where the hub has named an assignment and a status.
+const REPORTS: usize = 5;
+
+async fn until_reports(hub: &mut FakeHub, count: usize) {
+    let mut more = count.saturating_sub(hub.reports().len());
+    while more > 0 {
+        hub.message("report", |message| matches!(message, UpMessage::Report(_)).then_some(())).await;
+        more = count.saturating_sub(hub.reports().len());
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_says_its_topic_once_per_connection_and_is_small() {
+    let mut hub = FakeHub::start_offering(1).await;
+    let mut device = Device::new(hub.address);
+    device.config.device = "a-device-with-a-long-name-such-as-people-give-to-their-devices".parse().unwrap();
+    device.start();
+    hub.send(&device.config.device, &want(1_000, &[1]));
+    until_running(&mut hub, &[1]).await;
+    let topic = format!("or/1/{}/report", device.config.device);
+    until_reports(&mut hub, REPORTS).await;
+    hub.drop_connection();
+    let before = hub.reports().len();
+    hub.wait_for("connection", |heard| matches!(heard, Heard::Connected(_)).then_some(())).await;
+    until_reports(&mut hub, before + REPORTS).await;
+    let reports = hub.reports();
+    let in_full = reports.iter().filter(|report| report.topic == topic).count();
+    assert_eq!(in_full, 2, "once on each connection: {reports:?}");
+    assert!(reports.iter().all(|report| report.topic == topic || report.topic.is_empty()), "{reports:?}");
+    let least = reports.iter().map(|report| report.bytes).min().unwrap();
+    assert!(least <= MOST_OF_A_HEARTBEAT, "{least} bytes: {reports:?}");
+}
+
+#[tokio::test]
+async fn a_broker_that_knows_no_short_topics_hears_them_in_full() {
+    for offered in [None, Some(0)] {
+        let mut hub = match offered {
+            None => FakeHub::start().await,
+            Some(aliases) => FakeHub::start_offering(aliases).await,
+        };
+        let mut device = Device::new(hub.address);
+        device.start();
+        until_reports(&mut hub, REPORTS).await;
+        assert!(hub.reports().iter().all(|report| report.topic == "or/1/pi/report"), "{:?}", hub.reports());
+        device.stop().await;
+    }
+}

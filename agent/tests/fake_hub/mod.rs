@@ -3,14 +3,15 @@
 
 #![allow(dead_code)] // each of the tests that share this uses a part of it
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use outrigger_protocol::{Bye, Channel, DeviceName, DownMessage, Topic, UpMessage, decode_up, encode_down};
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, Publish, SubAck, SubscribeReasonCode,
+    ConnAck, ConnAckProperties, ConnectReturnCode, Packet, PingResp, PubAck, Publish, SubAck, SubscribeReasonCode,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -40,6 +41,22 @@ pub enum Heard {
     Broken,
 }
 
+/// One report as it came over the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnTheWire {
+    /// Empty where a number stood for it.
+    pub topic: String,
+    /// All bytes of the packet.
+    pub bytes: usize,
+}
+
+/// How this broker deals with short forms of topics.
+#[derive(Debug, Clone, Default)]
+struct Aliases {
+    offered: Option<u16>,
+    reports: Arc<Mutex<Vec<OnTheWire>>>,
+}
+
 enum Order {
     Publish(String, Vec<u8>),
     Drop,
@@ -50,6 +67,7 @@ pub struct FakeHub {
     pub address: SocketAddr,
     heard: mpsc::UnboundedReceiver<Heard>,
     orders: mpsc::UnboundedSender<Order>,
+    reports: Arc<Mutex<Vec<OnTheWire>>>,
 }
 
 impl FakeHub {
@@ -58,18 +76,30 @@ impl FakeHub {
     }
 
     pub async fn start_at(address: SocketAddr) -> Self {
+        Self::start_with(address, Aliases::default()).await
+    }
+
+    /// One whose broker knows so many short forms of topics.
+    pub async fn start_offering(aliases: u16) -> Self {
+        let aliases = Aliases { offered: Some(aliases), ..Aliases::default() };
+        Self::start_with("127.0.0.1:0".parse().unwrap(), aliases).await
+    }
+
+    async fn start_with(address: SocketAddr, aliases: Aliases) -> Self {
+        let reports = Arc::clone(&aliases.reports);
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (heard_by, heard) = mpsc::unbounded_channel();
         let (orders, mut inbox) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                if serve(socket, &heard_by, &mut inbox).await.is_none() && heard_by.send(Heard::Broken).is_err() {
+                let ended = serve(socket, &aliases, &heard_by, &mut inbox).await;
+                if ended.is_none() && heard_by.send(Heard::Broken).is_err() {
                     return;
                 }
             }
         });
-        Self { address, heard, orders }
+        Self { address, heard, orders, reports }
     }
 
     /// The same behind TLS.
@@ -79,19 +109,20 @@ impl FakeHub {
         let (heard_by, heard) = mpsc::unbounded_channel();
         let (orders, mut inbox) = mpsc::unbounded_channel();
         let acceptor = TlsAcceptor::from(Arc::new(config));
+        let aliases = Aliases::default();
+        let reports = Arc::clone(&aliases.reports);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let Ok(socket) = acceptor.accept(socket).await else { continue };
                 let chain = socket.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
                 let is_heard = heard_by.send(Heard::Shown(chain.first().map(|leaf| leaf.as_ref().to_vec()))).is_ok();
-                if serve(socket, &heard_by, &mut inbox).await.is_none() && heard_by.send(Heard::Broken).is_err()
-                    || !is_heard
-                {
+                let ended = serve(socket, &aliases, &heard_by, &mut inbox).await;
+                if ended.is_none() && heard_by.send(Heard::Broken).is_err() || !is_heard {
                     return;
                 }
             }
         });
-        Self { address, heard, orders }
+        Self { address, heard, orders, reports }
     }
 
     /// The next thing that the agent does.
@@ -129,6 +160,11 @@ impl FakeHub {
         assert!(self.orders.send(Order::Publish(topic, bytes)).is_ok());
     }
 
+    /// The reports so far.
+    pub fn reports(&self) -> Vec<OnTheWire> {
+        self.reports.lock().unwrap().clone()
+    }
+
     /// Cuts the connection.
     pub fn drop_connection(&self) {
         assert!(self.orders.send(Order::Drop).is_ok());
@@ -138,11 +174,13 @@ impl FakeHub {
 /// Serves one connection; none if it broke.
 async fn serve(
     mut socket: impl AsyncRead + AsyncWrite + Unpin,
+    aliases: &Aliases,
     heard: &mpsc::UnboundedSender<Heard>,
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Option<()> {
     let mut buffer = BytesMut::new();
     let mut is_subscribed = false;
+    let mut known = BTreeMap::new();
     loop {
         tokio::select! {
             read = socket.read_buf(&mut buffer) => if read.ok()? == 0 { return None },
@@ -157,6 +195,7 @@ async fn serve(
             },
         }
         loop {
+            let before = buffer.len();
             match Packet::read(&mut buffer, None) {
                 Ok(Packet::Disconnect(_)) => {
                     heard.send(Heard::Disconnected).ok()?;
@@ -164,7 +203,8 @@ async fn serve(
                 }
                 Ok(packet) => {
                     is_subscribed |= matches!(packet, Packet::Subscribe(_));
-                    answer(&mut socket, packet, heard).await?;
+                    let packet = in_full(packet, before - buffer.len(), &mut known, aliases);
+                    answer(&mut socket, packet, aliases.offered, heard).await?;
                 }
                 Err(Error::InsufficientBytes(_)) => break,
                 // The crate writes a plain disconnect that it cannot read itself.
@@ -178,9 +218,28 @@ async fn serve(
     }
 }
 
+/// As a broker does: what has a number in place of a topic gets its topic.
+fn in_full(packet: Packet, bytes: usize, known: &mut BTreeMap<u16, Bytes>, aliases: &Aliases) -> Packet {
+    let Packet::Publish(mut publish) = packet else { return packet };
+    let said = String::from_utf8(publish.topic.to_vec()).unwrap();
+    if let Some(number) = publish.properties.as_ref().and_then(|properties| properties.topic_alias) {
+        assert!((1..=aliases.offered.unwrap_or(0)).contains(&number), "a number that was not offered: {number}");
+        if said.is_empty() {
+            publish.topic = known.get(&number).expect("the number means something").clone();
+        } else {
+            known.insert(number, publish.topic.clone());
+        }
+    }
+    if publish.topic.ends_with(b"/report") {
+        aliases.reports.lock().unwrap().push(OnTheWire { topic: said, bytes });
+    }
+    Packet::Publish(publish)
+}
+
 async fn answer(
     socket: &mut (impl AsyncWrite + Unpin),
     packet: Packet,
+    aliases: Option<u16>,
     heard: &mpsc::UnboundedSender<Heard>,
 ) -> Option<()> {
     match packet {
@@ -188,7 +247,8 @@ async fn answer(
             let will = decode_up(Channel::Bye, &will.unwrap().message).unwrap();
             let UpMessage::Bye(bye) = will else { panic!("{will:?}") };
             heard.send(Heard::Connected(bye)).ok()?;
-            let ack = ConnAck { session_present: false, code: ConnectReturnCode::Success, properties: None };
+            let properties = aliases.map(knowing);
+            let ack = ConnAck { session_present: false, code: ConnectReturnCode::Success, properties };
             write(socket, Packet::ConnAck(ack)).await
         }
         Packet::Subscribe(subscribe) => {
@@ -214,4 +274,27 @@ async fn write(socket: &mut (impl AsyncWrite + Unpin), packet: Packet) -> Option
     let mut bytes = BytesMut::new();
     packet.write(&mut bytes, None).unwrap();
     socket.write_all(&bytes).await.ok()
+}
+
+/// What a broker says that knows so many short forms of topics, and nothing else.
+fn knowing(aliases: u16) -> ConnAckProperties {
+    ConnAckProperties {
+        topic_alias_max: Some(aliases),
+        session_expiry_interval: None,
+        receive_max: None,
+        max_qos: None,
+        retain_available: None,
+        max_packet_size: None,
+        assigned_client_identifier: None,
+        reason_string: None,
+        user_properties: vec![],
+        wildcard_subscription_available: None,
+        subscription_identifiers_available: None,
+        shared_subscription_available: None,
+        server_keep_alive: None,
+        response_information: None,
+        server_reference: None,
+        authentication_method: None,
+        authentication_data: None,
+    }
 }

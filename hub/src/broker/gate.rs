@@ -21,8 +21,10 @@ use super::{Counters, Happening, Inbox};
 use crate::clock;
 use crate::pki::{AllowList, KeptOut};
 
-/// Longest keep-alive in seconds. A device without one would hold its socket for ever after its cable is cut.
-const MAX_KEEP_ALIVE: u16 = 120;
+/// Longest keep-alive in seconds. A device without one would hold its socket for ever after its cable is cut. So long only
+/// for devices with the slowest heartbeat, each byte of which costs somebody money; whether a device lives is not judged
+/// by it.
+const MAX_KEEP_ALIVE: u16 = 900;
 
 /// Decides for one connection.
 pub(super) struct Gate {
@@ -150,7 +152,7 @@ fn refusal(connect: &ConnectPacket) -> Option<(ReasonCode, &'static str)> {
         return Some((ReasonCode::ClientIdentifierNotValid, "the client id is no device's name"));
     };
     if connect.keep_alive == 0 || connect.keep_alive > MAX_KEEP_ALIVE {
-        return Some((ReasonCode::ImplementationSpecificError, "the keep-alive must be 1 to 120 seconds"));
+        return Some((ReasonCode::ImplementationSpecificError, "the keep-alive must be 1 to 900 seconds"));
     }
     connect.will.as_ref().and_then(|will| will_refusal(&device, will))
 }

@@ -1,0 +1,10 @@
+//! Hands on what the scripts in `cross/` have to say to the linker of the program, in `OUTRIGGER_LINK`, words with spaces
+//! between them. By `RUSTFLAGS` it would reach the crates that are linked into nothing, too, and build all of them anew.
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=OUTRIGGER_LINK");
+    println!("cargo::rerun-if-changed=build.rs");
+    for word in std::env::var("OUTRIGGER_LINK").unwrap_or_default().split_whitespace() {
+        println!("cargo::rustc-link-arg-bins={word}");
+    }
+}
