@@ -118,6 +118,7 @@ mod tests {
             replica: "shop/web.1".parse().unwrap(),
             loss: LossLabel::Available,
             spec: Arc::new(ContainerSpec { image: "web:1".into(), ..ContainerSpec::default() }),
+            files: vec![],
         };
         engine.create_and_start(&new).await.unwrap();
         (folder, state, engine)

@@ -301,7 +301,7 @@ async fn serve(target: &Target, way: Way, session: SessionNumber, events: &mpsc:
         Err(error) => return Ended::Failed(LinkError::of(error, target, &way)),
     }
     // Before the hello, on the same connection: so the broker has our subscriptions before the hub can answer.
-    let filters = [Channel::Want, Channel::Lease, Channel::Ask, Channel::Certificate]
+    let filters = [Channel::Want, Channel::Lease, Channel::Ask, Channel::Certificate, Channel::Sealed]
         .map(|channel| Filter::new(Topic::new(&target.device, channel).to_string(), qos_of(channel)));
     if client.try_subscribe_many(filters).is_err() {
         return Ended::Failed(LinkError::Stuck);

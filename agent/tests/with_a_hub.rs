@@ -27,17 +27,20 @@ struct Device {
     engine: MemoryEngine,
     running: Option<(oneshot::Sender<ByeReason>, JoinHandle<()>)>,
     _folder: TempDir,
+    memory: TempDir,
 }
 
 impl Device {
     fn new(hub: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
         let config = Config {
             device: "pi".parse().unwrap(),
             hub: Some(HubAddress { host: hub.ip().to_string(), port: hub.port() }),
             insecure_local: true,
             scope: "pi".into(),
             state_dir: folder.path().to_owned(),
+            runtime_dir: memory.path().to_owned(),
             engine: EngineChoice::Memory,
             policy: "/nowhere/policy.toml".into(),
             heartbeat: Duration::from_millis(200),
@@ -45,7 +48,7 @@ impl Device {
             labels: vec![],
             generic: vec![],
         };
-        Self { config, engine: MemoryEngine::new(Behaviour::default()), running: None, _folder: folder }
+        Self { config, engine: MemoryEngine::new(Behaviour::default()), running: None, _folder: folder, memory }
     }
 
     fn start(&mut self) {
@@ -144,7 +147,9 @@ async fn a_device_says_hello_runs_what_is_wanted_and_tells() {
     assert_eq!(will.reason, ByeReason::Lost);
     assert_eq!(
         hub.next().await,
-        Heard::Subscribed(["want", "lease", "ask", "certificate"].map(|channel| format!("or/1/pi/{channel}")).into())
+        Heard::Subscribed(
+            ["want", "lease", "ask", "certificate", "sealed"].map(|channel| format!("or/1/pi/{channel}")).into()
+        )
     );
     let Heard::Message(UpMessage::Hello(hello)) = hub.next().await else { panic!() };
     assert_eq!((hello.session, hello.held, hello.heartbeat_ms), (will.session, None, 200));

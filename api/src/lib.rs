@@ -17,6 +17,7 @@ mod join;
 mod logs;
 mod problem;
 mod replica;
+mod secret;
 mod service;
 mod stack;
 mod what_if;
@@ -37,6 +38,7 @@ pub use join::{Invite, InviteCreated, InviteList, InviteRequest, InviteUse, Join
 pub use logs::{LogFrame, LogOutput, LogsQuery};
 pub use problem::{Diagnostic, DiagnosticSeverity, Problem, ProblemKind};
 pub use replica::{Exit, ExitKind, PlacedCopy, Port, Pull, Replica, ReplicaList, ReplicaQuery, ReplicaState};
+pub use secret::{FileRequest, LoginRequest, RegistryLogin, RegistryLoginList, StoredFile, StoredFileList};
 pub use service::{Restarted, ScaleRequest, ScaleResponse, Service, ServiceList, ServiceMode, Update, UpdateState};
 pub use stack::{
     ApplyRequest, ApplyResponse, CheckResponse, PlannedReplica, Removed, ServiceChange, ServiceChangeKind, Stack,

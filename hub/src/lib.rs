@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod pki;
 pub mod registry;
 pub mod run;
+pub mod secrets;
 pub mod setup;
 pub mod store;

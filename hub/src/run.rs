@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
@@ -22,6 +22,7 @@ use crate::history::Histories;
 use crate::http::{self, Door};
 use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
+use crate::secrets::{KeyProblem, Secrets};
 use crate::store::{Store, StoreError, Writer};
 
 /// Messages to devices that may wait for the broker.
@@ -43,6 +44,9 @@ pub enum RunError {
     /// Who is who.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The key of the secrets.
+    #[error(transparent)]
+    Secrets(#[from] KeyProblem),
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -123,6 +127,8 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         Security::InsecureLocal => None,
     };
     let access = Access::open(pki.clone(), &config.state_dir, &loaded.side, writer.side())?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let secrets = Secrets::open(&config.state_dir, credentials.as_deref(), &loaded.side, writer.side())?;
     let local = listen_locally(&config.state_dir);
     let listener = listen(config.http_listen, "the HTTP API").await?;
     let http_address = listener.local_addr().map_err(|source| no_listen(config.http_listen, "the HTTP API", source))?;
@@ -132,6 +138,8 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
     let counters = inbox.counters().clone();
     let (outgoing, to_link) = mpsc::channel(OUTGOING);
     let mut helpers = JoinSet::new();
+    let (questions_for_secrets, asked_for_secrets) = mpsc::channel(REQUESTS);
+    inbox = inbox.unsealing(questions_for_secrets);
     if let Some(pki) = &pki {
         let (requests, requested) = mpsc::channel(REQUESTS);
         inbox = inbox.guarded(pki.allow().clone(), requests);
@@ -150,12 +158,15 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         counters,
         events: events.clone(),
         histories: histories.clone(),
-        registry: Registry::new(config.insecure_registries.clone()),
+        registry: Registry::new(config.insecure_registries.clone()).with_logins(secrets.clone()),
+        secrets: secrets.clone(),
         addresses,
         pki: pki.clone(),
         mqtt_at: mqtt_at(&config.broker, mqtt),
     };
     let (stop, stopped) = oneshot::channel();
+    helpers.spawn(secrets.clone().answer(handle.clone(), asked_for_secrets, outgoing.clone()));
+    helpers.spawn(secrets.tidy(handle.clone()));
     let shell = Shell::new(core, events, histories, outgoing, writer, pki.clone());
     let control = tokio::spawn(shell.run(happenings, questions, written, stopped));
     helpers.spawn(handle.clone().learn_when_mixed());

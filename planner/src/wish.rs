@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use outrigger_protocol::{DeviceName, PlacementId, Platform, ServiceRef, StackName, StackSpec};
+use outrigger_protocol::{DeviceName, FileRef, PlacementId, Platform, ServiceRef, StackName, StackSpec};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -66,6 +66,8 @@ pub enum Wish {
         /// Its platforms.
         platforms: Vec<Platform>,
     },
+    /// A secret or config has a new content: whatever uses it is replaced, one copy after another, as an update would.
+    FileChanged(FileRef),
 }
 
 /// Whether a device is given work.

@@ -13,6 +13,7 @@ mod der;
 mod key;
 mod pem;
 mod pin;
+mod seal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text;
@@ -22,13 +23,15 @@ mod verify;
 
 pub use certificate::{Certificate, CertificateProblem};
 pub use connect::{ConnectError, authority_behind, chain_of, shake_hands};
-pub use key::{DeviceKey, KeyError};
+pub use key::{DeviceKey, KeyError, digest_of_point, is_signed_by};
 pub use pem::{
     FileError, PemProblem, certificates_from_pem, pem_of_certificates, read_certificates, read_key, write_private,
 };
 pub use pin::{Pin, PinError};
 pub use rustls::ClientConfig;
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+pub use seal::{ReaderKey, RestKey, SEAL_OVERHEAD, SealError, seal};
 pub use tls::{Identity, TlsError, client_config, client_config_for, provider, server_config, verify_device_chain};
 pub use token::{Digest, Kind, Secret, Token, TokenError, TokenId};
 pub use verify::{Trouble, trouble_of, trusted_time};
+pub use zeroize::Zeroizing;

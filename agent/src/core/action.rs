@@ -1,8 +1,9 @@
 //! What the engine is to do, as values.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_protocol::{PlacementId, Platform};
+use outrigger_protocol::{ContainerSpec, PlacementId, Platform};
 
 use crate::engine::{Container, ContainerId, EngineError, NewContainer};
 
@@ -38,6 +39,10 @@ pub enum Action {
     List,
     /// Look at a container of which no word has come.
     Inspect(PlacementId, ContainerId),
+    /// Put the secrets and configs of a copy where its container finds them: not the engine's work, but it goes beside it.
+    Lay(PlacementId, Arc<ContainerSpec>),
+    /// Take them away.
+    Clear(PlacementId),
 }
 
 /// What came of an action.
@@ -52,7 +57,7 @@ pub enum Success {
     Pulled(String),
     /// Of [`Action::Create`].
     Created(ContainerId),
-    /// Of [`Action::Start`], [`Action::Stop`] and [`Action::Remove`].
+    /// Of [`Action::Start`], [`Action::Stop`], [`Action::Remove`], [`Action::Lay`] and [`Action::Clear`].
     Done,
     /// Of [`Action::List`].
     Listed(Vec<Container>),
@@ -61,11 +66,12 @@ pub enum Success {
 }
 
 impl Action {
-    /// The copy that it is about; none for images, which many share.
+    /// The copy that it keeps busy; none for images, which many share.
     #[must_use]
     pub fn placement(&self) -> Option<PlacementId> {
         match self {
-            Self::Check(_) | Self::Pull(_) | Self::List => None,
+            // What is done with files neither waits for what the engine does nor holds it up.
+            Self::Check(_) | Self::Pull(_) | Self::List | Self::Lay(..) | Self::Clear(_) => None,
             Self::Create(new) => Some(new.placement),
             Self::Start(placement, _)
             | Self::Stop(placement, ..)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use outrigger_protocol::{ExitCause, Moment, PlacementId, ReplicaName, RestartPolicy};
 
 use super::action::{Action, ActionId, ImageKey, Outcome, Success};
+use super::files::FilesTrack;
 use super::track::{Doubt, Track, pause};
 use super::wanted::Wanted;
 use crate::engine::{Container, ContainerId, ContainerState, EngineError, EngineEvent, Health, PullProgress};
@@ -34,6 +35,8 @@ pub struct Observed {
     pub tracks: BTreeMap<PlacementId, Track>,
     /// The images of the assignment.
     pub images: BTreeMap<ImageKey, ImageTrack>,
+    /// The secrets and configs of copies, where there may be any.
+    pub files: BTreeMap<PlacementId, FilesTrack>,
     /// What the engine has been told to do and has not done yet.
     pub under_way: BTreeMap<ActionId, Action>,
     /// The engine's disk is full; its words.
@@ -117,7 +120,9 @@ impl Observed {
             | Action::Stop(..)
             | Action::Remove(..)
             | Action::List
-            | Action::Inspect(..) => None,
+            | Action::Inspect(..)
+            | Action::Lay(..)
+            | Action::Clear(_) => None,
         });
         let doubtful =
             self.tracks.iter().filter(|(_, track)| track.in_doubt.is_some()).filter_map(|(placement, track)| {
@@ -144,9 +149,16 @@ impl Observed {
                 Action::Create(_) if track.last_exit.is_some() => track.begin(),
                 Action::Stop(..) => track.stop(wanted.runs(placement)),
                 Action::Inspect(_, id) => track.unseen = Some((now, id.clone())),
-                Action::Create(_) | Action::Check(_) | Action::Pull(_) | Action::Remove(..) | Action::List => (),
+                Action::Create(_)
+                | Action::Check(_)
+                | Action::Pull(_)
+                | Action::Remove(..)
+                | Action::List
+                | Action::Lay(..)
+                | Action::Clear(_) => (),
             }
         }
+        self.files_begun(&action);
         if let Action::Pull(image) = &action {
             self.images.entry(image.clone()).or_default().progress = PullProgress::default();
         }
@@ -310,7 +322,9 @@ impl Observed {
     pub fn done(&mut self, id: ActionId, outcome: Outcome, wanted: &Wanted, now: Moment, unix_s: i64) {
         let Some(action) = self.under_way.remove(&id) else { return };
         let issued = self.issued.remove(&id).unwrap_or_default();
+        self.files_done(&action, &outcome, now);
         match (action, outcome) {
+            (Action::Lay(..) | Action::Clear(_), _) => (),
             (Action::Check(image) | Action::Pull(image), outcome) => self.image_done(image, outcome, now),
             (Action::Create(new), Ok(Success::Created(container))) => {
                 self.full = None;
@@ -409,7 +423,16 @@ impl Observed {
                 self.gone(&container, wanted, now);
             }
             (Action::Stop(..), _) => track.is_stopped_by_us = false,
-            (Action::Remove(..) | Action::Inspect(..) | Action::Check(_) | Action::Pull(_) | Action::List, _) => (),
+            (
+                Action::Remove(..)
+                | Action::Inspect(..)
+                | Action::Check(_)
+                | Action::Pull(_)
+                | Action::List
+                | Action::Lay(..)
+                | Action::Clear(_),
+                _,
+            ) => (),
         }
     }
 

@@ -65,6 +65,7 @@ pub fn new(spec: ContainerSpec) -> NewContainer {
         replica: "shop/web.1".parse().unwrap(),
         loss: LossLabel::Exclusive,
         spec: Arc::new(spec),
+        files: vec![],
     }
 }
 

@@ -10,7 +10,7 @@ use crate::context::clip;
 use crate::diagnostic::Severity::Warning;
 use crate::suggest::did_you_mean;
 
-pub(crate) fn read(fields: &mut Fields<'_>, world: &World, container: &mut ContainerSpec) {
+pub(crate) fn read(fields: &mut Fields<'_>, world: &World<'_>, container: &mut ContainerSpec) {
     container.network_mode = fields.take_filled("network_mode").and_then(|at| mode(&at));
     if let Some(at) = fields.take("networks") {
         networks(&at, world);
@@ -46,7 +46,7 @@ fn mode(at: &At<'_>) -> Option<String> {
     }
 }
 
-fn networks(at: &At<'_>, world: &World) {
+fn networks(at: &At<'_>, world: &World<'_>) {
     at.report_key(Warning, "ignored: every service uses the engine's default network for now");
     let names: Vec<(&str, At<'_>)> = match at.is_map() {
         true => at.entries(),

@@ -6,13 +6,15 @@ use outrigger_protocol::{ContainerSpec, ServiceName, ServiceSpec};
 
 use super::world::World;
 use super::{At, Fields};
-use super::{depends, deploy, devices, environment, healthcheck, image, mounts, network, policy, process, unsupported};
+use super::{
+    depends, deploy, devices, environment, files, healthcheck, image, mounts, network, policy, process, unsupported,
+};
 
 /// Docker's own default.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Reads one service; none if it can have no specification at all. Problems are reported in either case.
-pub(crate) fn read(at: &At<'_>, world: &World) -> Option<ServiceSpec> {
+pub(crate) fn read(at: &At<'_>, world: &World<'_>) -> Option<ServiceSpec> {
     let key = at.key()?;
     let name = key.parse::<ServiceName>();
     if let Err(error) = &name {
@@ -31,6 +33,7 @@ pub(crate) fn read(at: &At<'_>, world: &World) -> Option<ServiceSpec> {
     environment::read(&mut fields, &mut container);
     network::read(&mut fields, world, &mut container);
     mounts::read(&mut fields, world, &mut container);
+    files::read(&mut fields, world, &mut container);
     devices::read(&mut fields, &mut container);
     container.healthcheck = fields.take("healthcheck").and_then(|at| healthcheck::read(&at));
     let deploy = deploy::read(&mut fields, &mut container);

@@ -308,7 +308,7 @@ impl HubCore {
             UpMessage::Status(status) => Heard::Status(status),
             UpMessage::Bye(bye) => Heard::Bye(bye),
             // The shell gives answers to who asked, and certificates.
-            UpMessage::Answer(_) | UpMessage::Renew(_) | UpMessage::Mesh(_) => return,
+            UpMessage::Answer(_) | UpMessage::Renew(_) | UpMessage::Mesh(_) | UpMessage::Unseal(_) => return,
         };
         let Reply { ask_hello, lease, publish, ignored: _, notes } = self.fleet.hear(device, heard, now);
         effects.extend(notes.into_iter().map(|note| Effect::Remark(note.into())));

@@ -14,7 +14,9 @@ use utoipa_axum::routes;
 use super::admit::admit;
 use super::guard::{Guard, guard};
 use super::problem::Refused;
-use super::{Api, access, compose, devices, document, events, health, join, logs, page, replicas, services, stacks};
+use super::{
+    Api, access, compose, devices, document, events, health, join, logs, page, replicas, secrets, services, stacks,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +31,7 @@ use super::{Api, access, compose, devices, document, events, health, join, logs,
         (name = "services", description = "Services and how far they are"),
         (name = "replicas", description = "Copies of services: where, how, why, and their output"),
         (name = "devices", description = "Devices of the fleet"),
+        (name = "secrets", description = "Secrets, configs and logins of registries: written, never read"),
         (name = "access", description = "Tokens, who may do what, and what was done"),
         (name = "events", description = "What happened"),
         (name = "hub", description = "The hub itself"),
@@ -63,6 +66,12 @@ pub(super) fn documented() -> (Router<Api>, Document) {
         .routes(routes!(join::invites, join::invite))
         .routes(routes!(join::revoke_invite))
         .routes(routes!(join::join))
+        .routes(routes!(secrets::secrets))
+        .routes(routes!(secrets::set_secret, secrets::remove_secret))
+        .routes(routes!(secrets::configs))
+        .routes(routes!(secrets::set_config, secrets::remove_config))
+        .routes(routes!(secrets::registries))
+        .routes(routes!(secrets::login, secrets::logout))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
         .routes(routes!(access::me))

@@ -59,6 +59,8 @@ pub fn action(action: &Action) -> String {
         Action::Stop(placement, id, grace) => format!("stop {placement} in {}, grace {grace:?}", id.short()),
         Action::Remove(placement, id) => format!("remove {placement} in {}", id.short()),
         Action::List => "list".to_owned(),
+        Action::Lay(placement, _) => format!("lay the files of {placement}"),
+        Action::Clear(placement) => format!("clear the files of {placement}"),
         Action::Inspect(placement, id) => format!("inspect {placement} in {}", id.short()),
     }
 }

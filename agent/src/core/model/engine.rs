@@ -37,6 +37,10 @@ pub struct ModelEngine {
     pub events: Vec<EngineEvent>,
     pub made: u64,
     pub now: Moment,
+    /// Copies whose secrets and configs are there.
+    pub laid: BTreeSet<u64>,
+    /// Why they cannot be had.
+    pub no_files: Option<EngineError>,
 }
 
 impl ModelEngine {
@@ -62,6 +66,7 @@ impl ModelEngine {
             replica,
             loss: loss.into(),
             spec: Arc::new(spec),
+            files: vec![],
         });
         self.start(&id);
         self.starts = 0;

@@ -368,7 +368,11 @@ impl Device {
                 let time = self.engine.end_time.min(grace);
                 self.later(time, Due::Stopped(id, container));
             }
-            Action::Remove(..) | Action::List | Action::Inspect(..) => {
+            Action::Lay(..) => {
+                let outcome = self.engine.no_files.clone().map_or(Ok(Success::Done), Err);
+                self.later(Duration::from_millis(5), Due::Done(id, outcome));
+            }
+            Action::Remove(..) | Action::List | Action::Inspect(..) | Action::Clear(_) => {
                 self.later(Duration::from_millis(5), Due::Done(id, Ok(Success::Done)));
             }
         }
@@ -450,6 +454,14 @@ impl Device {
             }
             (Action::Inspect(_, container), _) => {
                 Ok(Success::Inspected(self.engine.containers.get(&container).map(|(one, _)| one.clone())))
+            }
+            (Action::Lay(placement, _), ok) => {
+                self.engine.laid.insert(placement.0);
+                ok
+            }
+            (Action::Clear(placement), ok) => {
+                self.engine.laid.remove(&placement.0);
+                ok
             }
             (Action::Check(_) | Action::Stop(..), ok) => ok,
         };

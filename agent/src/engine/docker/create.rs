@@ -6,7 +6,7 @@ use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding,
     PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
-use outrigger_protocol::{ContainerSpec, GpuRequest, Healthcheck, HealthcheckTest, LogConfig, PublishedPort};
+use outrigger_protocol::{GpuRequest, Healthcheck, HealthcheckTest, LogConfig, PublishedPort};
 
 use super::super::{NewContainer, label, port_protocol_text};
 use super::{DockerConfig, Flavour};
@@ -38,13 +38,15 @@ pub(super) fn body(new: &NewContainer, config: &DockerConfig) -> ContainerCreate
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: i64::try_from(spec.stop_grace.as_millis().div_ceil(1000)).ok(),
         tty: Some(spec.tty),
-        host_config: Some(host_config(spec, config.flavour)),
+        host_config: Some(host_config(new, config.flavour)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(spec: &ContainerSpec, flavour: Flavour) -> HostConfig {
-    let (binds, mounts) = mounts::split(&spec.mounts);
+fn host_config(new: &NewContainer, flavour: Flavour) -> HostConfig {
+    let spec = &*new.spec;
+    let (binds, mut mounts) = mounts::split(&spec.mounts);
+    mounts.extend(new.files.iter().map(mounts::file));
     let caps = guard::capabilities(spec);
     HostConfig {
         binds: some(binds),

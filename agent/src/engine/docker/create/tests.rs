@@ -4,16 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Bytes, CgroupLimits, DeviceMapping as Mapping, MilliCpu, Mount, MountKind, PlacementId, PortProtocol, PublishMode,
-    Ulimit,
+    Bytes, CgroupLimits, ContainerSpec, DeviceMapping as Mapping, MilliCpu, Mount, MountKind, PlacementId,
+    PortProtocol, PublishMode, Ulimit,
 };
 
 use super::super::super::LossLabel;
 use super::*;
+use crate::engine::FileBind;
+use crate::files::FilesDir;
 
 fn config(scope: &str, flavour: Flavour) -> DockerConfig {
     let device = "pi-4".parse().unwrap();
-    DockerConfig { socket: "/run/docker.sock".into(), flavour, scope: scope.to_owned(), device, policy: Arc::default() }
+    let files = FilesDir::of(std::path::Path::new("/run/x"), "pi", std::path::Path::new("/var/x"));
+    DockerConfig {
+        socket: "/run/docker.sock".into(),
+        flavour,
+        scope: scope.to_owned(),
+        device,
+        policy: Arc::default(),
+        files,
+    }
 }
 
 fn new(spec: ContainerSpec) -> NewContainer {
@@ -24,6 +34,7 @@ fn new(spec: ContainerSpec) -> NewContainer {
         replica: "shop/web.v2.10".parse().unwrap(),
         loss: LossLabel::Exclusive,
         spec: Arc::new(spec),
+        files: vec![],
     }
 }
 
@@ -279,4 +290,16 @@ fn what_is_the_default_can_be_taken_back() {
     );
     let host = host_of(ContainerSpec { privileged: true, ..ContainerSpec::default() });
     assert!(host.get("SecurityOpt").is_none() && host.get("CapDrop").is_none());
+}
+
+#[test]
+fn secrets_are_mounted_read_only_and_nothing_of_them_stands_in_the_environment() {
+    let bind = FileBind { source: "/run/x/pi.files/42/0".into(), target: "/run/secrets/db".to_owned() };
+    let new = NewContainer { files: vec![bind], ..new(ContainerSpec::default()) };
+    let made = serde_json::to_value(body(&new, &config("pi-4", Flavour::Docker))).unwrap();
+    let expected = serde_json::json!([{
+        "Type": "bind", "Source": "/run/x/pi.files/42/0", "Target": "/run/secrets/db", "ReadOnly": true,
+    }]);
+    assert_eq!(made["HostConfig"]["Mounts"], expected);
+    assert!(!made["Env"].to_string().contains("secrets"), "{}", made["Env"]);
 }
