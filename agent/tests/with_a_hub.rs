@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod fake_hub;
+#[path = "with_a_hub/secrets.rs"]
+mod secrets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -192,7 +194,7 @@ async fn each_connection_is_a_new_session_that_subscribes_and_tells_everything_a
         hub.drop_connection();
         let will =
             hub.wait_for("will", |heard| if let Heard::Connected(will) = heard { Some(will) } else { None }).await;
-        assert!(matches!(hub.next().await, Heard::Subscribed(topics) if topics.len() == 4));
+        assert!(matches!(hub.next().await, Heard::Subscribed(topics) if topics.len() == 5));
         let session = session_of_hello(&mut hub).await;
         assert!(session > last && session == will.session);
         let status = until_running(&mut hub, &[1]).await;

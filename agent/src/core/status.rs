@@ -287,7 +287,8 @@ fn phase_of_absent(
     if track.retry_at > now && track.last_exit.is_some() {
         return Phase::BackOff { retry_ms: left_ms(track.retry_at, now), reason: reason() };
     }
-    phase_of_image(sources, one, now).or_else(|| phase_of_files(sources, placement, one, now)).unwrap_or(Phase::Waiting)
+    let files = phase_of_files(sources, placement, one, now);
+    files.or_else(|| phase_of_image(sources, one, now)).unwrap_or(Phase::Waiting)
 }
 
 /// The phase of a copy whose secrets or configs are refused; none where they are there, or on their way.

@@ -7,6 +7,7 @@ mod authority;
 mod connecting;
 mod flooding;
 mod joining;
+mod sealed;
 mod speaking;
 mod support;
 mod whole;

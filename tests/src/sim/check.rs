@@ -123,7 +123,7 @@ impl Checker {
                     self.heard_at[device] = Some(now);
                 }
             }
-            UpMessage::Answer(_) | UpMessage::Renew(_) | UpMessage::Mesh(_) => (),
+            UpMessage::Answer(_) | UpMessage::Renew(_) | UpMessage::Mesh(_) | UpMessage::Unseal(_) => (),
         }
     }
 

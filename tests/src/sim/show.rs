@@ -17,6 +17,7 @@ pub fn up(message: &UpMessage) -> String {
         UpMessage::Bye(bye) => format!("bye of session {}: {:?}", bye.session, bye.reason),
         UpMessage::Answer(_) => "answer".to_owned(),
         UpMessage::Mesh(mesh) => format!("mesh, holds routes {:?}", mesh.held),
+        UpMessage::Unseal(question) => format!("asks for the {}", question.item),
         UpMessage::Renew(renew) => format!("asks for a certificate in session {}", renew.session),
     }
 }
@@ -36,6 +37,7 @@ pub fn down(message: &DownMessage) -> String {
         DownMessage::Lease(lease) => format!("lease for report {} of session {}", lease.sequence, lease.session),
         DownMessage::Ask(ask) => format!("ask {ask:?}"),
         DownMessage::Certificate(_) => "certificate".to_owned(),
+        DownMessage::Sealed(sealed) => format!("answer to question {}", sealed.request),
         DownMessage::Routes(routes) => format!("routes {}.{}", routes.epoch, routes.number),
     }
 }
