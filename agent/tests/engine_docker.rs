@@ -1,13 +1,15 @@
 //! A real Docker Engine (or Podman) does what every engine does. Runs where `OUTRIGGER_TEST_ENGINE` names its socket, such
 //! as `unix:///run/docker.sock`, and the engine has the sample image (`images/build web`; another name in
 //! `OUTRIGGER_TEST_IMAGE`). With `OUTRIGGER_TEST_REGISTRY` (`host:port` of a registry that the engine may use without
-//! TLS) pulls are tried too. It touches only containers of its own scope.
+//! TLS) pulls are tried too, with `OUTRIGGER_TEST_PRIVATE_REGISTRY` those that need a password. It touches only containers of its own scope.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod engine_common;
 #[path = "engine_docker/owner.rs"]
 mod owner;
+#[path = "engine_docker/secrets.rs"]
+mod secrets;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
