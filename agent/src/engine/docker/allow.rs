@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use bollard::models::VolumeCreateRequest;
-use outrigger_protocol::{ContainerSpec, MountKind, PlacementId};
+use outrigger_protocol::{ContainerSpec, MountKind};
 use serde::Deserialize;
 use tracing::{debug, warn};
 
@@ -148,8 +148,9 @@ impl DockerEngine {
     /// Leaves out the secrets and configs that we have put there for this very copy, read-only: they need nobody's word.
     /// Those of another copy do.
     fn take_files(&self, made: &mut Made) {
-        let placement = made.config.labels.as_ref().and_then(|labels| labels.get(label::PLACEMENT)?.parse().ok());
-        let Some(folder) = placement.map(|placement| self.config.files.folder(PlacementId(placement))) else { return };
+        let labels = made.config.labels.as_ref();
+        let placement = labels.and_then(|labels| label::placement(labels.get(label::PLACEMENT)?));
+        let Some(folder) = placement.map(|placement| self.config.files.folder(placement)) else { return };
         let is_file = |mount: &MadeMount| {
             let source = Path::new(&mount.source);
             let is_number =
