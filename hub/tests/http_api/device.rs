@@ -171,7 +171,8 @@ impl Inside {
             DownMessage::Ask(Ask::Taken(..) | Ask::Renew)
             | DownMessage::Lease(_)
             | DownMessage::Certificate(_)
-            | DownMessage::Routes(_) => (),
+            | DownMessage::Routes(_)
+            | DownMessage::Sealed(_) => (),
         }
     }
 
