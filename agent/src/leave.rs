@@ -119,6 +119,7 @@ mod tests {
             loss: LossLabel::Available,
             spec: Arc::new(ContainerSpec { image: "web:1".into(), ..ContainerSpec::default() }),
             name_servers: vec![],
+            files: vec![],
         };
         engine.create_and_start(&new).await.unwrap();
         (folder, state, engine)

@@ -15,6 +15,7 @@ use outrigger_agent::doctor::{self, Networking, Subject, Verdict};
 use outrigger_agent::engine::Engine;
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::memory::{Behaviour, MemoryEngine};
+use outrigger_agent::files::FilesDir;
 use outrigger_agent::identity::IdentityDir;
 use outrigger_agent::join::{self, By, Wish};
 use outrigger_agent::leave::Leaving;
@@ -232,6 +233,7 @@ async fn leave_with<E: Engine>(
         return Ok(ExitCode::FAILURE);
     }
     leaving.leave(state, engine).await?;
+    FilesDir::of(&config.runtime_dir, config.device.as_str(), &config.state_dir).clear_all()?;
     // The key last: should something before fail, the device can still be heard and tell.
     identity.forget()?;
     println!("left; `outrigger-agent join` lets the device into another fleet");
@@ -281,7 +283,8 @@ async fn examine(config: Config) -> anyhow::Result<ExitCode> {
 
 fn docker(config: &Config, policy: &Arc<Policy>, socket: PathBuf, flavour: Flavour) -> DockerEngine {
     let (scope, device) = (config.scope.clone(), config.device.clone());
-    DockerEngine::new(DockerConfig { socket, flavour, scope, device, policy: Arc::clone(policy) })
+    let files = FilesDir::of(&config.runtime_dir, device.as_str(), &config.state_dir);
+    DockerEngine::new(DockerConfig { socket, flavour, scope, device, policy: Arc::clone(policy), files })
 }
 
 fn log_to_stderr() {

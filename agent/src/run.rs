@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_protocol::{Assignment, ByeReason, Certificate, Moment, RequestId, Stamp, UpMessage};
+use outrigger_protocol::{Assignment, ByeReason, Certificate, DownMessage, Moment, RequestId, Stamp, UpMessage};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::{Action, ActionId, Core, Effect, Input, ProxyEvent, Settings};
 use crate::engine::{Description, Engine, EngineError, EngineEvent};
+use crate::files::FilesDir;
 use crate::guard::Guard;
 use crate::identity::IdentityDir;
 use crate::images::{Images, Removal};
@@ -23,6 +24,7 @@ use crate::mqtt::{self, MqttEvent, Route, SendError, Sender, Target};
 use crate::policy::Policy;
 use crate::probe::{self, OwnFacts, Root, Sampler, UsageSampler};
 use crate::state::{ImagesFile, Saver, StateDir, StateError};
+use crate::unseal::Unsealer;
 use crate::watchdog::Watchdog;
 
 mod images;
@@ -30,7 +32,7 @@ mod mesh;
 mod perform;
 
 use mesh::MeshLink;
-use perform::{Networking, announce, perform, tell};
+use perform::{Hands, Networking, announce, tell};
 
 /// Messages of the broker not yet looked at.
 const MQTT_INBOX: usize = 64;
@@ -102,9 +104,12 @@ pub async fn run<E: Engine>(
         policy: Arc::clone(&policy),
     };
     let lease_file = LeaseFile::of(config.device.as_str(), &config.state_dir, settings.boot);
-    let core = Core::new(settings, facts, state.held()).with_lease(lease_file.read()).with_mesh(kept);
+    let files = FilesDir::of(&config.runtime_dir, config.device.as_str(), &config.state_dir);
+    let core =
+        Core::new(settings, facts, state.held()).with_lease(lease_file.read()).with_files(files.laid()).with_mesh(kept);
     let route = Route::of(&config);
     let identity = route.identity().cloned();
+    let unsealer = Unsealer::new(config.device.clone(), identity.clone());
     let target = Target { device: config.device.clone(), route, heartbeat: config.heartbeat };
     let (mqtt_events, mqtt) = mpsc::channel(MQTT_INBOX);
     let (engine_events, engine_inbox) = mpsc::channel(ENGINE_INBOX);
@@ -117,14 +122,15 @@ pub async fn run<E: Engine>(
     tasks.spawn(save_images(state.images_file(), image_lists_inbox));
     let mut connection = JoinSet::new();
     connection.spawn(mqtt::run(target, clock, mqtt_events));
+    let networking = Networking { pool: config.network_pool, machine, root: root.clone() };
     let mut shell = Shell {
         clock,
         core,
         lease_file,
         identity,
         mesh,
-        networking: Networking { pool: config.network_pool, machine, root: root.clone() },
         guard: Guard::default(),
+        hands: Hands { engine: Arc::clone(&engine), networking, files, unsealer, results: results.clone() },
         engine,
         own,
         sampler: Sampler::new(&root, disk),
@@ -226,10 +232,10 @@ struct Shell<E> {
     lease_file: LeaseFile,
     /// Where the identity is; none without TLS.
     identity: Option<IdentityDir>,
-    networking: Networking,
     mesh: MeshLink,
     guard: Guard,
     engine: Arc<E>,
+    hands: Hands<E>,
     own: OwnFacts,
     sampler: Sampler,
     sample_at: Moment,
@@ -347,6 +353,7 @@ impl<E: Engine> Shell<E> {
     fn hear(&mut self, event: MqttEvent) -> Input {
         match event {
             MqttEvent::Connected { session, sender, address, certificate } => {
+                self.hands.unsealer.connected(sender.clone());
                 self.sender = Some(sender);
                 self.step(Input::Wall(self.clock.unix_ms()));
                 if let Some(certificate) = certificate {
@@ -359,8 +366,13 @@ impl<E: Engine> Shell<E> {
                 Input::Connected(session)
             }
             MqttEvent::Disconnected => {
+                self.hands.unsealer.disconnected();
                 self.sender = None;
                 Input::Disconnected
+            }
+            MqttEvent::Down(DownMessage::Sealed(sealed)) => {
+                self.hands.unsealer.heard(sealed);
+                Input::Tick
             }
             MqttEvent::Down(message) => Input::Down(message),
         }
@@ -455,16 +467,15 @@ impl<E: Engine> Shell<E> {
 
     fn act(&mut self, id: ActionId, action: Action) {
         announce(&action);
-        let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
+        let hands = self.hands.clone();
         self.actions.retain(|_, task| !task.is_finished());
         while self.tasks.try_join_next().is_some() {}
-        let networking = self.networking.clone();
         let task = self.tasks.spawn(async move {
-            let outcome = perform(engine.as_ref(), id, &action, &networking, &results).await;
+            let outcome = hands.perform(id, &action).await;
             if let Err(error) = &outcome {
                 debug!(?action, %error, "an action has failed");
             }
-            let _ = results.send(Told::Core(Input::Done(id, outcome))).await;
+            let _ = hands.results.send(Told::Core(Input::Done(id, outcome))).await;
         });
         self.actions.insert(id, task);
     }

@@ -1,13 +1,15 @@
 //! A real Docker Engine (or Podman) does what every engine does. Runs where `OUTRIGGER_TEST_ENGINE` names its socket, such
 //! as `unix:///run/docker.sock`, and the engine has the sample image (`images/build web`; another name in
 //! `OUTRIGGER_TEST_IMAGE`). With `OUTRIGGER_TEST_REGISTRY` (`host:port` of a registry that the engine may use without
-//! TLS) pulls are tried too. It touches only containers of its own scope.
+//! TLS) pulls are tried too, with `OUTRIGGER_TEST_PRIVATE_REGISTRY` those that need a password. It touches only containers of its own scope.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod engine_common;
 #[path = "engine_docker/owner.rs"]
 mod owner;
+#[path = "engine_docker/secrets.rs"]
+mod secrets;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use engine_common::{Bench, Watched, new};
 use futures_util::StreamExt;
 use outrigger_agent::engine::docker::{DockerConfig, DockerEngine, Flavour};
 use outrigger_agent::engine::{Engine, EngineError, EngineEvent, PullProgress};
+use outrigger_agent::files::FilesDir;
 use outrigger_agent::policy::Policy;
 use outrigger_agent::probe::{Root, UsageSampler};
 use outrigger_protocol::{
@@ -62,7 +65,13 @@ fn engine_under(socket: &str, flavour: Flavour, scope: &str, policy: Policy) -> 
         scope: scope.to_owned(),
         device,
         policy: Arc::new(policy),
+        files: files(),
     }))
+}
+
+/// Where the engine and the test see the same memory.
+fn files() -> FilesDir {
+    FilesDir::of(Path::new("/run"), "outrigger-bench", Path::new("/nowhere"))
 }
 
 fn image() -> String {
@@ -277,12 +286,15 @@ async fn an_image_is_pulled_by_tag_and_by_digest_and_a_refusal_keeps_its_reason(
     assert_eq!(bench.engine.image(&by_tag).await.unwrap(), None);
 
     let (progress, told) = watch::channel(PullProgress::default());
-    let digest = bench.engine.pull(&by_tag, None, progress).await.unwrap();
+    let digest = bench.engine.pull(&by_tag, None, None, progress).await.unwrap();
     assert_eq!(bench.engine.image(&by_tag).await.unwrap(), Some(digest.clone()));
     assert_eq!(told.borrow().done, told.borrow().total);
 
     let by_digest = format!("{repository}@{digest}");
-    assert_eq!(bench.engine.pull(&by_digest, None, watch::channel(PullProgress::default()).0).await.unwrap(), digest);
+    assert_eq!(
+        bench.engine.pull(&by_digest, None, None, watch::channel(PullProgress::default()).0).await.unwrap(),
+        digest
+    );
     let mut watched = Watched::new(bench.engine()).await;
     let id = watched.start(&new(ContainerSpec { image: by_digest.clone(), ..bench.runs() })).await;
     let told = watched.until_state(&id, |state| state.is_running()).await;
@@ -295,7 +307,7 @@ async fn an_image_is_pulled_by_tag_and_by_digest_and_a_refusal_keeps_its_reason(
     drop(docker.remove_image(&by_digest, None::<RemoveImageOptions>, None).await);
 
     let unknown = format!("{repository}:nothing");
-    let refused = bench.engine.pull(&unknown, None, watch::channel(PullProgress::default()).0).await;
+    let refused = bench.engine.pull(&unknown, None, None, watch::channel(PullProgress::default()).0).await;
     let Err(EngineError::PullFailed { reason, .. }) = refused else { panic!("{refused:?}") };
     assert!(reason.contains("manifest unknown") || reason.contains("not found"), "{reason}");
 }

@@ -125,7 +125,7 @@ async fn a_pull_tells_its_progress_and_a_full_disk_ends_it() {
     bench.0.set_behaviour(|behaviour| behaviour.pull = Duration::from_secs(4));
     let (sender, mut progress) = watch::channel(PullProgress::default());
     let engine = bench.engine();
-    let pull = tokio::spawn(async move { engine.pull("new", None, sender).await });
+    let pull = tokio::spawn(async move { engine.pull("new", None, None, sender).await });
     let half =
         progress.wait_for(|progress| progress.done > 0 && progress.done < progress.total).await.map(|held| *held);
     assert!(half.is_ok());
@@ -133,7 +133,7 @@ async fn a_pull_tells_its_progress_and_a_full_disk_ends_it() {
 
     bench.0.set_behaviour(|behaviour| behaviour.disk_full = true);
     let (sender, _) = watch::channel(PullProgress::default());
-    let refused = bench.0.pull("newer", None, sender).await;
+    let refused = bench.0.pull("newer", None, None, sender).await;
     assert!(matches!(refused, Err(EngineError::NoSpace { .. })));
     assert!(matches!(bench.0.create_and_start(&new(bench.runs())).await, Err(EngineError::NoSpace { .. })));
 }

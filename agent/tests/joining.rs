@@ -333,6 +333,7 @@ impl Device {
             insecure_local: false,
             scope: "pi".into(),
             state_dir: folder.path().to_owned(),
+            runtime_dir: folder.path().join("run"),
             engine: EngineChoice::Memory,
             policy: "/nowhere/policy.toml".into(),
             heartbeat: Duration::from_millis(200),

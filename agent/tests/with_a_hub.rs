@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod fake_hub;
+#[path = "with_a_hub/secrets.rs"]
+mod secrets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,17 +29,20 @@ struct Device {
     engine: MemoryEngine,
     running: Option<(oneshot::Sender<ByeReason>, JoinHandle<()>)>,
     _folder: TempDir,
+    memory: TempDir,
 }
 
 impl Device {
     fn new(hub: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
         let config = Config {
             device: "pi".parse().unwrap(),
             hub: Some(HubAddress { host: hub.ip().to_string(), port: hub.port() }),
             insecure_local: true,
             scope: "pi".into(),
             state_dir: folder.path().to_owned(),
+            runtime_dir: memory.path().to_owned(),
             engine: EngineChoice::Memory,
             policy: "/nowhere/policy.toml".into(),
             heartbeat: Duration::from_millis(200),
@@ -48,7 +53,7 @@ impl Device {
             labels: vec![],
             generic: vec![],
         };
-        Self { config, engine: MemoryEngine::new(Behaviour::default()), running: None, _folder: folder }
+        Self { config, engine: MemoryEngine::new(Behaviour::default()), running: None, _folder: folder, memory }
     }
 
     fn start(&mut self) {
@@ -147,7 +152,9 @@ async fn a_device_says_hello_runs_what_is_wanted_and_tells() {
     assert_eq!(will.reason, ByeReason::Lost);
     assert_eq!(
         hub.next().await,
-        Heard::Subscribed(["want", "lease", "ask", "certificate"].map(|channel| format!("or/1/pi/{channel}")).into())
+        Heard::Subscribed(
+            ["want", "lease", "ask", "certificate", "sealed"].map(|channel| format!("or/1/pi/{channel}")).into()
+        )
     );
     let Heard::Message(UpMessage::Hello(hello)) = hub.next().await else { panic!() };
     assert_eq!((hello.session, hello.held, hello.heartbeat_ms), (will.session, None, 200));
@@ -190,7 +197,7 @@ async fn each_connection_is_a_new_session_that_subscribes_and_tells_everything_a
         hub.drop_connection();
         let will =
             hub.wait_for("will", |heard| if let Heard::Connected(will) = heard { Some(will) } else { None }).await;
-        assert!(matches!(hub.next().await, Heard::Subscribed(topics) if topics.len() == 4));
+        assert!(matches!(hub.next().await, Heard::Subscribed(topics) if topics.len() == 5));
         let session = session_of_hello(&mut hub).await;
         assert!(session > last && session == will.session);
         let status = until_running(&mut hub, &[1]).await;

@@ -18,6 +18,7 @@ mod logs;
 mod network;
 mod problem;
 mod replica;
+mod secret;
 mod service;
 mod stack;
 mod what_if;
@@ -43,6 +44,7 @@ pub use logs::{LogFrame, LogOutput, LogsQuery};
 pub use network::{DeviceNetwork, Endpoint, EndpointList, EndpointState, Published, ScrapeGroup, TakenPort};
 pub use problem::{Diagnostic, DiagnosticSeverity, Problem, ProblemKind};
 pub use replica::{Exit, ExitKind, PlacedCopy, Port, Pull, Replica, ReplicaList, ReplicaQuery, ReplicaState};
+pub use secret::{FileRequest, RegistryLogin, RegistryLoginList, RegistryLoginRequest, StoredFile, StoredFileList};
 pub use service::{Restarted, ScaleRequest, ScaleResponse, Service, ServiceList, ServiceMode, Update, UpdateState};
 pub use stack::{
     ApplyRequest, ApplyResponse, CheckResponse, PlannedReplica, Removed, ServiceChange, ServiceChangeKind, Stack,

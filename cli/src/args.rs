@@ -1,6 +1,7 @@
 //! What the user may write. The doc comments here are the help.
 
 mod access;
+mod secrets;
 mod verbs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,6 +10,7 @@ pub use access::{
     Approve, Audit, AuditCommand, ContextCommand, Invite, InviteCommand, Login, Logout, RoleChoice, SessionCommand,
     TokenCommand, TokenCreate, UserAdd, UserCommand, UserPasswd,
 };
+pub use secrets::{FileCommand, FileSet, RegistryCommand, RegistryLogin};
 pub use verbs::{
     Completion, ComposeCommand, ComposeFile, Deploy, DeviceCommand, DeviceDrain, DeviceLabel, DeviceName, DeviceNames,
     Events, LabelChange, Logs, Ls, MAX_FOLLOWED, Ps, Restart, Resume, Rm, Scale, SeverityChoice, Top, Wait, Why,
@@ -157,6 +159,15 @@ pub enum Command {
     /// List browsers that are logged in, and log them out
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Set, list and remove secrets, which containers find as files and nobody can read again
+    #[command(subcommand)]
+    Secret(FileCommand),
+    /// Set, list and remove configs, which containers find as files
+    #[command(subcommand)]
+    Config(FileCommand),
+    /// Set, list and forget logins for registries
+    #[command(subcommand)]
+    Registry(RegistryCommand),
     /// List and revoke invites of devices; `device invite` makes one
     #[command(subcommand)]
     Invite(InviteCommand),

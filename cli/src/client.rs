@@ -196,6 +196,23 @@ fn agent(tls: TlsConfig) -> Agent {
         .new_agent()
 }
 
+/// Which of the two that are set and removed alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Secret,
+    Config,
+}
+
+impl FileKind {
+    /// Its part of the path.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Secret => "secrets",
+            Self::Config => "configs",
+        }
+    }
+}
+
 /// Lines of an answer while it comes.
 pub(crate) struct Lines {
     hub: String,

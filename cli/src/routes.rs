@@ -2,16 +2,17 @@
 
 use outrigger_api::{
     ApplyRequest, ApplyResponse, AuditCheck, AuditList, AuditQuery, CheckResponse, CodeApproval, CodeApproved, Device,
-    DeviceChange, DeviceList, DevicesChange, EventList, EventQuery, Explanation, Fleet, Forgotten, Health,
-    InviteCreated, InviteList, InviteRequest, LogsQuery, LossConfirmation, PasswordRequest, Removed, Replica,
-    ReplicaList, ReplicaQuery, Restarted, ScaleRequest, ScaleResponse, Service, ServiceList, Session, SessionList,
-    SetupRequest, Stack, StackList, Token, TokenCreated, TokenList, TokenRequest, User, UserList, UserRequest,
-    WaitingList, WhatIfLost, Whoami,
+    DeviceChange, DeviceList, DevicesChange, EventList, EventQuery, Explanation, FileRequest, Fleet, Forgotten, Health,
+    InviteCreated, InviteList, InviteRequest, LogsQuery, LossConfirmation, PasswordRequest, RegistryLogin,
+    RegistryLoginList, RegistryLoginRequest, Removed, Replica, ReplicaList, ReplicaQuery, Restarted, ScaleRequest,
+    ScaleResponse, Service, ServiceList, Session, SessionList, SetupRequest, Stack, StackList, StoredFile,
+    StoredFileList, Token, TokenCreated, TokenList, TokenRequest, User, UserList, UserRequest, WaitingList, WhatIfLost,
+    Whoami,
 };
 use serde_json::json;
 
 use crate::Failure;
-use crate::client::{Client, Lines, Send};
+use crate::client::{Client, FileKind, Lines, Send};
 
 /// The parts of `shop/web` as the routes take them: `shop`, `web`.
 fn parts(name: &str) -> (&str, &str) {
@@ -210,6 +211,30 @@ impl Client {
 
     pub(crate) fn approve_device(&self, name: &str) -> Result<Device, Failure> {
         self.send(Send::Post, &["v1", "devices", name, "approve"], &(), &json!({}))
+    }
+
+    pub(crate) fn files(&self, kind: FileKind) -> Result<StoredFileList, Failure> {
+        self.get(&["v1", kind.path()], &())
+    }
+
+    pub(crate) fn set_file(&self, kind: FileKind, name: &str, request: &FileRequest) -> Result<StoredFile, Failure> {
+        self.send(Send::Put, &["v1", kind.path(), name], &(), request)
+    }
+
+    pub(crate) fn remove_file(&self, kind: FileKind, name: &str) -> Result<StoredFile, Failure> {
+        self.delete(&["v1", kind.path(), name])
+    }
+
+    pub(crate) fn logins(&self) -> Result<RegistryLoginList, Failure> {
+        self.get(&["v1", "registries"], &())
+    }
+
+    pub(crate) fn set_login(&self, registry: &str, request: &RegistryLoginRequest) -> Result<RegistryLogin, Failure> {
+        self.send(Send::Put, &["v1", "registries", registry], &(), request)
+    }
+
+    pub(crate) fn remove_login(&self, registry: &str) -> Result<RegistryLogin, Failure> {
+        self.delete(&["v1", "registries", registry])
     }
 
     pub(crate) fn audit(&self, query: &AuditQuery) -> Result<AuditList, Failure> {

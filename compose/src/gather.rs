@@ -32,11 +32,17 @@ pub fn gather(
     let mut files = BTreeSet::from([main.to_owned(), crate::resolve(main, ".env")]);
     let mut variables = BTreeSet::from([PROJECT.to_owned()]);
     let mut asked: BTreeSet<String> = BTreeSet::new();
+    // What looks like a variable in a secret is none.
+    let mut contents = BTreeSet::new();
     for _ in 0..MAX_ROUNDS {
         for path in files.into_iter().filter(|path| asked.insert(format!("file {path}"))) {
             if let Some(text) = read(&path) {
                 // Of an environment file this finds the variables of its values.
-                variables.extend(references(&text).variables);
+                let found = references(&text);
+                contents.extend(found.contents.iter().map(|file| crate::resolve(main, file)));
+                if !contents.contains(&path) {
+                    variables.extend(found.variables);
+                }
                 sources.files.insert(path, text);
             }
         }

@@ -35,7 +35,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use gather::gather;
 pub use load::{Outcome, load};
 pub use references::{References, references};
-pub use sources::{Missing, Sources, resolve};
+pub use sources::{FileBytes, Missing, Sources, StackFile, resolve};
 
 /// Bytes of one file. Real Compose files are a few kilobytes.
 pub const MAX_TEXT: usize = 1024 * 1024;

@@ -13,7 +13,7 @@ use crate::extends::Extender;
 use crate::interpolate::{self, Lookup};
 use crate::merge;
 use crate::read::{At, read_stack};
-use crate::sources::{Missing, Sources};
+use crate::sources::{Missing, Sources, StackFile};
 use crate::yaml::{self, Entry, Fault, Mark, Node, Value};
 
 /// What a Compose file came to.
@@ -21,6 +21,8 @@ use crate::yaml::{self, Entry, Fault, Mark, Node, Value};
 pub struct Outcome {
     /// The stack, unless there was an error.
     pub stack: Option<StackSpec>,
+    /// The secrets and configs that its services use. They are not in the specification, which is shown and stored.
+    pub files: Vec<StackFile>,
     /// All problems, in the order of files and lines.
     pub diagnostics: Vec<Diagnostic>,
     /// What the file refers to and the sources do not have.
@@ -46,7 +48,8 @@ pub fn load(name: Option<StackName>, sources: &Sources) -> Outcome {
     let stack = if is_complete { build(&cx, name, &files) } else { None };
     let (diagnostics, missing) = cx.finish();
     let has_errors = diagnostics.iter().any(|problem| problem.severity == Severity::Error);
-    Outcome { stack: stack.filter(|_| !has_errors), diagnostics, missing }
+    let (stack, files) = stack.filter(|_| !has_errors).unzip();
+    Outcome { stack, files: files.unwrap_or_default(), diagnostics, missing }
 }
 
 /// A Compose file that was parsed.
@@ -64,7 +67,7 @@ fn parse<'s>(cx: &Context<'s>, path: &'s str) -> Option<(&'s str, Parsed)> {
 }
 
 /// What a service extends is taken from its own file, and only then the files are merged: as Compose has it.
-fn build(cx: &Context<'_>, name: Option<StackName>, files: &[(&str, Node)]) -> Option<StackSpec> {
+fn build(cx: &Context<'_>, name: Option<StackName>, files: &[(&str, Node)]) -> Option<(StackSpec, Vec<StackFile>)> {
     let mut broken = BTreeSet::new();
     let mut merged: Option<Node> = None;
     for (path, root) in files {

@@ -16,6 +16,8 @@ pub struct References {
     pub files: BTreeSet<String>,
     /// Files that count if they are there: `.env`, and environment files with `required: false`.
     pub optional_files: BTreeSet<String>,
+    /// Files whose text is the content of a secret or config. They refer to nothing, whatever they look like.
+    pub contents: BTreeSet<String>,
     /// Variables, in whichever branch of a default.
     pub variables: BTreeSet<String>,
 }
@@ -38,6 +40,13 @@ pub fn references(text: &str) -> References {
     }
     for service in root.field("services").map(Node::entries).unwrap_or_default() {
         of_service(&service.value, &mut found);
+    }
+    for section in ["secrets", "configs"] {
+        for entry in root.field(section).map(Node::entries).unwrap_or_default() {
+            found.contents.extend(entry.value.field("file").and_then(plain_path));
+            let variable = entry.value.field("environment").and_then(Node::text);
+            found.variables.extend(variable.filter(|name| !name.contains('$')).map(str::to_owned));
+        }
     }
     found
 }
@@ -74,16 +83,18 @@ fn of_service(service: &Node, found: &mut References) {
 }
 
 fn file_of(node: &Node, required: Option<&str>, found: &mut References) {
-    let Some(text) = node.text() else { return };
-    let mut variables = NoVariables(false);
-    let Ok(path) = interpolate::expand(text, &mut variables) else { return };
-    if path.is_empty() || variables.0 {
-        return;
-    }
+    let Some(path) = plain_path(node) else { return };
     match required {
         Some("false") => found.optional_files.insert(path),
         _ => found.files.insert(path),
     };
+}
+
+/// The path that stands there, unless it needs variables.
+fn plain_path(node: &Node) -> Option<String> {
+    let mut variables = NoVariables(false);
+    let path = interpolate::expand(node.text()?, &mut variables).ok()?;
+    (!path.is_empty() && !variables.0).then_some(path)
 }
 
 /// Remembers whether a variable was asked for.

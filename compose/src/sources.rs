@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use outrigger_protocol::{FileKind, FileName};
 use serde::{Deserialize, Serialize};
 
 /// Everything a Compose file may refer to. The caller reads it, because this crate touches no disk and no environment.
@@ -21,6 +22,27 @@ pub struct Sources {
     pub files: BTreeMap<String, String>,
     /// Variables of the caller's environment; they win over `.env`.
     pub variables: BTreeMap<String, String>,
+}
+
+/// What is in a secret or config: never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileBytes(pub Vec<u8>);
+
+impl std::fmt::Debug for FileBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "({} bytes)", self.0.len())
+    }
+}
+
+/// A secret or config that services of the stack use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackFile {
+    /// What it is.
+    pub kind: FileKind,
+    /// Its name in the fleet.
+    pub name: FileName,
+    /// Its content, where the stack brings it along; none: the hub has it already (`external`).
+    pub content: Option<FileBytes>,
 }
 
 /// What was referred to and was not among the sources.

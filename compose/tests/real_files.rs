@@ -181,21 +181,18 @@ fn monitoring_is_refused_for_what_it_would_lose_and_all_of_it_is_told() {
             "compose.yaml:25:5: error: services.node-exporter.pid: not supported yet: containers have a process namespace of \
              their own",
             "compose.yaml:28:9: warning: services.node-exporter.volumes[0]: the mode `rslave` is ignored",
-            "compose.yaml:36:5: error: services.grafana.secrets: not supported yet: the container would start without its \
-             secrets",
-            "compose.yaml:38:5: error: services.grafana.configs: not supported yet: the container would start without its \
-             configuration; put it into the image or a bind mount",
-            "compose.yaml:54:1: warning: secrets: ignored: a service that uses a secret is refused",
-            "compose.yaml:56:1: warning: configs: ignored: a service that uses a config is refused",
+            "compose.yaml:55:18: error: secrets.admin.file: the file `./admin.txt` was not sent along or does not exist; for \
+             one that only the hub keeps write `external: true`, and set it with `outrigger secret set`",
+            "compose.yaml:57:24: error: configs.datasources.file: the file `./ds.yml` was not sent along or does not exist; \
+             for one that only the hub keeps write `external: true`, and set it with `outrigger secret set`",
         ]
     );
-    let without = |text: &str, from: &str, to: &str| {
-        let (start, end) = (text.find(from).unwrap(), text.find(to).unwrap());
-        format!("{}{}", &text[..start], &text[end..])
-    };
-    let text = without(text, "    secrets: [ admin ]", "    depends_on: [ prometheus ]");
-    let text = without(&text, "    configs:\n", "  inference:").replace("    pid: host\n", "");
-    let outcome = load(None, &sources(&text));
+    let mut whole = sources(&text.replace("    pid: host\n", ""));
+    whole.files.insert("admin.txt".to_owned(), "hunter2".to_owned());
+    whole.files.insert("ds.yml".to_owned(), "a: 1".to_owned());
+    let outcome = load(None, &whole);
+    let targets: Vec<_> = service(&outcome, "grafana").container.files.iter().map(|one| one.target.as_str()).collect();
+    assert_eq!(targets, ["/run/secrets/admin", "/etc/grafana/provisioning/datasources/ds.yml"]);
     assert_eq!(service(&outcome, "node-exporter").mode, Mode::Global);
     let prometheus = service(&outcome, "prometheus");
     assert_eq!(prometheus.volume_move, VolumeMove::Allow);

@@ -36,6 +36,9 @@ const LOGGING: &str = "driver options";
 const ULIMIT: &str = "hard soft";
 const DEVICE_MAPPING: &str = "permissions source target";
 const EXTENDS: &str = "file service";
+const SECRET: &str = "driver driver_opts environment external file labels name template_driver";
+const CONFIG: &str = "content environment external file labels name template_driver";
+const FILE_OF_SERVICE: &str = "gid mode source target uid";
 
 /// Where a key stands: `KEY` is replaced by each with a value that has the right shape for one of them at least.
 const PLACES: &[(&str, &str)] = &[
@@ -63,6 +66,10 @@ const PLACES: &[(&str, &str)] = &[
     (LOGGING, "services: { web: { image: x, logging: { KEY: VALUE } } }"),
     (ULIMIT, "services: { web: { image: x, ulimits: { core: { KEY: VALUE } } } }"),
     (DEVICE_MAPPING, "services: { web: { image: x, devices: [{ KEY: VALUE }] } }"),
+    (SECRET, "services: { web: { image: x } }\nsecrets: { s: { KEY: VALUE } }"),
+    (CONFIG, "services: { web: { image: x } }\nconfigs: { s: { KEY: VALUE } }"),
+    (FILE_OF_SERVICE, "services: { web: { image: x, secrets: [{ KEY: VALUE }] } }"),
+    (FILE_OF_SERVICE, "services: { web: { image: x, configs: [{ KEY: VALUE }] } }"),
     (EXTENDS, "services: { web: { image: x, extends: { KEY: VALUE } } }"),
 ];
 

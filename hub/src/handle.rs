@@ -21,6 +21,7 @@ use crate::core::{HubCore, Remark, WishError};
 use crate::history::Histories;
 use crate::pki::Pki;
 use crate::registry::Registry;
+use crate::secrets::Secrets;
 use crate::store::SideError;
 
 /// Events that are kept for queries, in memory and in the store.
@@ -39,6 +40,7 @@ pub struct HubHandle {
     pub(crate) histories: Histories,
     pub(crate) registry: Registry,
     pub(crate) addresses: Addresses,
+    pub(crate) secrets: Secrets,
     pub(crate) pki: Option<Pki>,
     pub(crate) mqtt_at: (Option<String>, u16),
     pub(crate) takes_codes: bool,
@@ -270,6 +272,12 @@ impl HubHandle {
     #[must_use]
     pub fn takes_codes(&self) -> bool {
         self.takes_codes
+    }
+
+    /// What is kept for containers and told nobody.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Where devices connect: the host, where it is not the hub itself, and the port.

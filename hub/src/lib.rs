@@ -20,5 +20,6 @@ pub mod pki;
 pub mod registry;
 mod relay;
 pub mod run;
+pub mod secrets;
 pub mod setup;
 pub mod store;

@@ -1,7 +1,7 @@
 //! For which platforms an image exists, as its registry says, so that no copy is placed where it cannot run.
 //!
 //! Only ever a help: what cannot be learnt in time is not known, and never in the way. Registries that want a login are
-//! not asked with one; the devices pull with theirs.
+//! shown the one that was set for them (`outrigger registry login`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -12,12 +12,13 @@ use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::manifest::{ImageIndexEntry, OciManifest};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
-use outrigger_protocol::{Moment, Platform};
+use outrigger_protocol::{Moment, Platform, registry_of};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use crate::clock;
+use crate::secrets::Secrets;
 
 /// Longest time that one image is asked about.
 pub const WITHIN: Duration = Duration::from_secs(3);
@@ -40,6 +41,13 @@ struct Inner {
     plain: Vec<String>,
     known: Mutex<HashMap<String, (Vec<Platform>, Moment)>>,
     slots: Semaphore,
+    logins: Option<Secrets>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { plain: Vec::new(), known: Mutex::default(), slots: Semaphore::new(AT_ONCE), logins: None }
+    }
 }
 
 impl std::fmt::Debug for Inner {
@@ -77,8 +85,20 @@ impl Registry {
     /// Asks registries over HTTPS, except those named and those on this machine.
     #[must_use]
     pub fn new(plain: Vec<String>) -> Self {
-        let inner = Inner { plain, known: Mutex::default(), slots: Semaphore::new(AT_ONCE) };
+        let inner = Inner { plain, ..Inner::default() };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Shows registries these logins.
+    #[must_use]
+    pub fn with_logins(self, logins: Secrets) -> Self {
+        let inner = Inner { plain: self.inner.plain.clone(), logins: Some(logins), ..Inner::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn auth(&self, image: &str) -> RegistryAuth {
+        let login = self.inner.logins.as_ref().and_then(|logins| logins.login(registry_of(image)));
+        login.map_or(RegistryAuth::Anonymous, |login| RegistryAuth::Basic(login.username, login.password))
     }
 
     /// Whether the image was asked about not long ago.
@@ -117,7 +137,7 @@ impl Registry {
         let registry = reference.resolve_registry();
         let is_plain = is_loopback(registry) || self.inner.plain.iter().any(|plain| plain == registry);
         let client = if is_plain { clients.http() } else { clients.https() };
-        let answer = client.pull_manifest(&reference, &RegistryAuth::Anonymous).await;
+        let answer = client.pull_manifest(&reference, &self.auth(image)).await;
         let (manifest, _) = answer.map_err(|error| RegistryError::Registry(error.to_string()))?;
         match manifest {
             OciManifest::ImageIndex(index) => Ok(of_index(&index.manifests)),

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
@@ -25,6 +25,7 @@ use crate::http::{self, Door};
 use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
 use crate::relay;
+use crate::secrets::{KeyProblem, Secrets};
 use crate::store::{Store, StoreError, Writer};
 
 /// Messages to devices that may wait for the broker.
@@ -46,6 +47,9 @@ pub enum RunError {
     /// Who is who.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The key of the secrets.
+    #[error(transparent)]
+    Secrets(#[from] KeyProblem),
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -126,6 +130,8 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         Security::InsecureLocal => None,
     };
     let access = Access::open(pki.clone(), &config.state_dir, &loaded.side, writer.side())?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let secrets = Secrets::open(&config.state_dir, credentials.as_deref(), &loaded.side, writer.side())?;
     let local = listen_locally(&config.state_dir);
     let listener = listen(config.http_listen, "the HTTP API").await?;
     let http_address = listener.local_addr().map_err(|source| no_listen(config.http_listen, "the HTTP API", source))?;
@@ -135,6 +141,8 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
     let counters = inbox.counters().clone();
     let (outgoing, to_link) = mpsc::channel(OUTGOING);
     let mut helpers = JoinSet::new();
+    let (questions_for_secrets, asked_for_secrets) = mpsc::channel(REQUESTS);
+    inbox = inbox.unsealing(questions_for_secrets);
     if let Some(pki) = &pki {
         let (requests, requested) = mpsc::channel(REQUESTS);
         inbox = inbox.guarded(pki.allow().clone(), requests);
@@ -157,13 +165,16 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         counters,
         events: events.clone(),
         histories: histories.clone(),
-        registry: Registry::new(config.insecure_registries.clone()),
+        registry: Registry::new(config.insecure_registries.clone()).with_logins(secrets.clone()),
+        secrets: secrets.clone(),
         addresses,
         pki: pki.clone(),
         mqtt_at: mqtt_at(&config.broker, mqtt),
         takes_codes: config.joining.by_code,
     };
     let (stop, stopped) = oneshot::channel();
+    helpers.spawn(secrets.clone().answer(handle.clone(), asked_for_secrets, outgoing.clone()));
+    helpers.spawn(secrets.tidy(handle.clone()));
     let shell = Shell::new(core, events, histories, outgoing, writer, pki.clone());
     let control = tokio::spawn(shell.run(happenings, questions, written, stopped));
     helpers.spawn(handle.clone().learn_when_mixed());

@@ -152,7 +152,8 @@ impl Device {
                 | DownMessage::Want(_)
                 | DownMessage::Lease(_)
                 | DownMessage::Certificate(_)
-                | DownMessage::Routes(_) => (),
+                | DownMessage::Routes(_)
+                | DownMessage::Sealed(_) => (),
                 DownMessage::Ask(ask) => return ask,
             }
         }

@@ -1,8 +1,10 @@
 //! The fleet for the API and the command line, and the assignments for the devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use outrigger_protocol::{Assigned, Assignment, ContainerSpec, DeviceName, Goal, PlacementId, Revision, ServiceRef};
+use outrigger_protocol::{
+    Assigned, Assignment, ContainerSpec, DeviceName, FileRef, Goal, PlacementId, Revision, ServiceRef,
+};
 use outrigger_protocol::{Bytes, MilliCpu, ReplicaName, StackName};
 
 use crate::device::Device;
@@ -98,6 +100,13 @@ impl Fleet {
         let services = record.services.iter();
         let services = services.map(|service| ServiceRef { stack: name.clone(), service: service.clone() }).collect();
         Some(StackView { name, applied_unix_ms: record.applied_unix_ms, services })
+    }
+
+    /// The secrets and configs that anything needs, in every version: also what is still running an earlier one.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<FileRef> {
+        let contents = self.services.iter().flat_map(|(_, service)| service.contents.values());
+        contents.flat_map(|content| &content.spec.container.files).map(|mount| mount.file.clone()).collect()
     }
 
     /// All services, by stack and name.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use outrigger_protocol::{
-    DeviceName, NetworkName, PlacementId, Platform, PortProtocol, ServiceRef, StackName, StackSpec,
+    DeviceName, FileRef, NetworkName, PlacementId, Platform, PortProtocol, ServiceRef, StackName, StackSpec,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -68,6 +68,8 @@ pub enum Wish {
         /// Its platforms.
         platforms: Vec<Platform>,
     },
+    /// A secret or config has a new content: whatever uses it is replaced, one copy after another, as an update would.
+    FileChanged(FileRef),
 }
 
 /// Whether a device is given work.

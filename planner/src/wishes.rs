@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_protocol::{
-    DeviceName, Mode, Moment, NetworkName, NetworkSpec, Platform, Revision, ServiceName, ServiceRef, ServiceSpec,
-    StackName, StackSpec,
+    DeviceName, FileRef, Mode, Moment, NetworkName, NetworkSpec, Platform, Revision, ServiceName, ServiceRef,
+    ServiceSpec, StackName, StackSpec,
 };
 
 use crate::fleet::Fleet;
@@ -121,6 +121,7 @@ impl Fleet {
             Wish::ImagePlatforms { image, platforms } => {
                 Ok(Outcome { image: Some((image.clone(), platforms.clone())), ..Outcome::default() })
             }
+            Wish::FileChanged(file) => Ok(self.file_changed(file)),
         }
     }
 
@@ -226,6 +227,24 @@ impl Fleet {
         record.paused = None;
         let notes = vec![Note::of_service(NoteKind::RollChanged, name, format!("{name} is restarted copy by copy"))];
         Ok(Outcome { services: vec![(name.clone(), record)], notes, ..Outcome::default() })
+    }
+
+    fn file_changed(&self, file: &FileRef) -> Outcome {
+        let mut outcome = Outcome::default();
+        for (_, service) in self.services.iter().filter(|(_, service)| !service.removed) {
+            let mut spec = service.content.spec.clone();
+            let is_older =
+                |other: &FileRef| (other.kind, &other.name) == (file.kind, &file.name) && other.version < file.version;
+            let files = spec.container.files.iter_mut().filter(|mount| is_older(&mount.file));
+            let changed = files.map(|mount| mount.file.version = file.version).count();
+            if changed == 0 {
+                continue;
+            }
+            let text = format!("{} gets the new content of the {file}, copy by copy", service.name);
+            outcome.notes.push(Note::of_service(NoteKind::RollChanged, &service.name, text));
+            outcome.services.push((service.name.clone(), self.changed(service, spec)));
+        }
+        outcome
     }
 
     fn resume(&self, name: &ServiceRef) -> Result<Outcome, Refusal> {

@@ -11,6 +11,7 @@ mod ask;
 mod assignment;
 mod certificate;
 mod device;
+mod file;
 mod limits;
 mod name;
 mod network;
@@ -29,16 +30,22 @@ pub use ask::{Answer, AnswerBody, Ask, LogChunk, LogStream, LogsRequest, Request
 pub use assignment::{Assigned, Assignment, Goal, Lease};
 pub use certificate::{Certificate, Renew};
 pub use device::{AttachedDevice, CgroupVersion, DeviceKind, Engine, EngineKind, Facts, Hello, MemoryLimits};
-pub use limits::{
-    MAX_ANSWER, MAX_ASK, MAX_ASSIGNED, MAX_CERTIFICATE, MAX_DETAIL, MAX_HELLO, MAX_LEASE, MAX_MESH, MAX_RENEW,
-    MAX_REPLICAS_PER_DEVICE, MAX_REPORT, MAX_STATUS, MAX_WANT,
+pub use file::{
+    FileKind, FileMount, FileRef, Item, Login, Sealed, SealedContent, Unseal, canonical_registry, registry_of,
 };
-pub use name::{DeviceName, NameError, NetworkName, ReplicaName, ServiceName, ServiceRef, StackName};
+pub use limits::{
+    MAX_ANSWER, MAX_ASK, MAX_ASSIGNED, MAX_CERTIFICATE, MAX_DETAIL, MAX_FILE, MAX_HELLO, MAX_LEASE, MAX_MESH,
+    MAX_RENEW, MAX_REPLICAS_PER_DEVICE, MAX_REPORT, MAX_SEALED, MAX_STATUS, MAX_UNSEAL, MAX_WANT,
+};
+pub use name::{DeviceName, FileName, NameError, NetworkName, ReplicaName, ServiceName, ServiceRef, StackName};
 pub use network::{
     Affinity, Attachment, Endpoint, EndpointState, IngressPort, MeshStatus, NetworkSpec, Peer, PublishMode, Retry,
     Routes, ServiceRoutes, TakenPort, Traffic,
 };
-pub use payload::{DownMessage, PayloadError, UpMessage, decode_down, decode_up, encode_down, encode_up, spec_bytes};
+pub use payload::{
+    DownMessage, PayloadError, UpMessage, decode_down, decode_up, encode_down, encode_up, login_from_bytes,
+    login_to_bytes, sealed_context, spec_bytes,
+};
 pub use platform::{Arch, Platform, PlatformError};
 pub use report::{Load, Report, Throttling, Usage};
 pub use spec::{

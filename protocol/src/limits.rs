@@ -27,3 +27,9 @@ pub const MAX_REPLICAS_PER_DEVICE: usize = 2_000;
 pub const MAX_DETAIL: usize = 512;
 /// Bytes of a `mesh` payload: some hundred names of devices and copies.
 pub const MAX_MESH: usize = 64 * 1024;
+/// Bytes of a secret or config. Docker's own limit for secrets.
+pub const MAX_FILE: usize = 500 * 1024;
+/// Bytes of an `unseal` payload: names, two keys and a signature.
+pub const MAX_UNSEAL: usize = 1024;
+/// Bytes of a `sealed` payload: one secret or config with what its encryption adds.
+pub const MAX_SEALED: usize = MAX_FILE + 1024;

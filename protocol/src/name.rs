@@ -137,6 +137,23 @@ name_type!(
     NetworkName, "network", NETWORK_RULE, is_network
 );
 
+const FILE_RULE: &str = "1 to 127 of a-z, A-Z, 0-9, -, _ and ., with a letter or digit first and last";
+
+/// One file name, and never a path: no separators, nothing that is only dots, nothing that cannot be seen.
+fn is_file(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=127).contains(&bytes.len())
+        && bytes.iter().all(|&c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+}
+
+name_type!(
+    /// A secret or config in the fleet: `shop_db` for one that the file of the stack `shop` defines, or what the file calls
+    /// it.
+    FileName, "secret or config", FILE_RULE, is_file
+);
+
 /// A service of a stack, written `shop/web`.
 ///
 /// ```
@@ -213,6 +230,32 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "Pi", "a/b", "+", "#", "$SYS", "a b", "a\0", "ä", "pі", &"x".repeat(64)] {
             assert!(bad.parse::<DeviceName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_secret_is_no_path_and_hides_nothing() {
+        for good in ["db", "shop_db.password", "TLS-key.pem", "0", &"x".repeat(127)] {
+            assert!(good.parse::<FileName>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "/etc/x",
+            "a\\b",
+            "a\0",
+            "a\n",
+            ".x",
+            "x.",
+            "-x",
+            "a b",
+            "ä",
+            &"x".repeat(128),
+        ] {
+            assert!(bad.parse::<FileName>().is_err(), "{bad:?}");
         }
     }
 

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    Answer, Ask, Assignment, Bye, Certificate, Channel, ContainerSpec, Hello, Lease, MAX_ANSWER, MAX_ASK,
-    MAX_CERTIFICATE, MAX_HELLO, MAX_LEASE, MAX_MESH, MAX_RENEW, MAX_REPORT, MAX_STATUS, MAX_WANT, MeshStatus, Renew,
-    Report, Routes, Status,
+    Answer, Ask, Assignment, Bye, Certificate, Channel, ContainerSpec, DeviceName, Hello, Item, Lease, Login,
+    MAX_ANSWER, MAX_ASK, MAX_CERTIFICATE, MAX_HELLO, MAX_LEASE, MAX_MESH, MAX_RENEW, MAX_REPORT, MAX_SEALED,
+    MAX_STATUS, MAX_UNSEAL, MAX_WANT, MeshStatus, Renew, Report, Routes, Sealed, Status, Unseal,
 };
 
 /// First byte of every payload. A second wire format gets a second number; both are read for two releases.
@@ -29,6 +29,8 @@ pub enum UpMessage {
     Renew(Renew),
     /// On [`Channel::Mesh`].
     Mesh(MeshStatus),
+    /// On [`Channel::Unseal`].
+    Unseal(Box<Unseal>),
 }
 
 /// What a device receives.
@@ -44,6 +46,8 @@ pub enum DownMessage {
     Certificate(Certificate),
     /// On [`Channel::Routes`].
     Routes(Routes),
+    /// On [`Channel::Sealed`].
+    Sealed(Sealed),
 }
 
 /// A payload that cannot be read, or a message that is too large to send.
@@ -91,6 +95,8 @@ impl Channel {
             Self::Renew => MAX_RENEW,
             Self::Mesh => MAX_MESH,
             Self::Certificate => MAX_CERTIFICATE,
+            Self::Unseal => MAX_UNSEAL,
+            Self::Sealed => MAX_SEALED,
         }
     }
 }
@@ -107,6 +113,7 @@ impl UpMessage {
             Self::Answer(_) => Channel::Answer,
             Self::Renew(_) => Channel::Renew,
             Self::Mesh(_) => Channel::Mesh,
+            Self::Unseal(_) => Channel::Unseal,
         }
     }
 }
@@ -121,6 +128,7 @@ impl DownMessage {
             Self::Ask(_) => Channel::Ask,
             Self::Certificate(_) => Channel::Certificate,
             Self::Routes(_) => Channel::Routes,
+            Self::Sealed(_) => Channel::Sealed,
         }
     }
 }
@@ -145,6 +153,29 @@ pub fn encode_down(message: &DownMessage) -> Result<Vec<u8>, PayloadError> {
 #[must_use]
 pub fn spec_bytes(spec: &ContainerSpec) -> usize {
     postcard::serialize_with_flavor(spec, postcard::ser_flavors::Size::default()).unwrap_or(usize::MAX)
+}
+
+/// What both sides must agree on for a sealed answer to open: whose question this is, which one, and for what. It also stands
+/// before what the device signs, so that neither can be used for anything else.
+#[must_use]
+pub fn sealed_context(device: &DeviceName, request: u64, item: &Item) -> Vec<u8> {
+    const PURPOSE: &[u8] = b"outrigger sealed 1\0";
+    // A few names and numbers: it always serialises.
+    postcard::to_extend(&(device, request, item), PURPOSE.to_vec()).unwrap_or_default()
+}
+
+/// What is sealed of a login.
+#[must_use]
+pub fn login_to_bytes(login: &Login) -> Vec<u8> {
+    // Two texts: they always serialise.
+    postcard::to_extend(login, vec![VERSION]).unwrap_or_default()
+}
+
+/// The login in what was sealed; none if it is something else.
+#[must_use]
+pub fn login_from_bytes(bytes: &[u8]) -> Option<Login> {
+    let (&version, body) = bytes.split_first()?;
+    if version == VERSION { postcard::from_bytes(body).ok() } else { None }
 }
 
 /// The message from a device in `bytes`, which came on `channel`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attachment, Bytes, MilliCpu, Platform, PublishMode};
+use crate::{Attachment, Bytes, FileMount, MilliCpu, Platform, PublishMode};
 
 /// How to make one container. Everything is resolved: no variables, no defaults of Compose are left to apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,6 +77,8 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// Networks of the fleet that it joins; none: it has the network that [`Self::network_mode`] names, alone.
     pub networks: Vec<Attachment>,
+    /// Secrets and configs that it finds as files.
+    pub files: Vec<FileMount>,
 }
 
 /// What the kernel holds the container to.

@@ -53,6 +53,11 @@ pub enum Channel {
     Certificate,
     /// Up, QoS 1: how the service network does.
     Mesh,
+    /// Up, QoS 1: asks for a secret, a config or a login.
+    Unseal,
+    /// Down, QoS 1: a secret, a config or a login, for this device's eyes only. Not retained: the key that opens it is gone
+    /// with the question.
+    Sealed,
 }
 
 /// A topic that is none of ours.
@@ -65,10 +70,10 @@ pub struct TopicError {
 
 impl Channel {
     /// All that a device may publish.
-    pub const UP: [Self; 7] =
-        [Self::Hello, Self::Report, Self::Status, Self::Bye, Self::Answer, Self::Renew, Self::Mesh];
+    pub const UP: [Self; 8] =
+        [Self::Hello, Self::Report, Self::Status, Self::Bye, Self::Answer, Self::Renew, Self::Mesh, Self::Unseal];
     /// All that a device subscribes to.
-    pub const DOWN: [Self; 5] = [Self::Want, Self::Routes, Self::Lease, Self::Ask, Self::Certificate];
+    pub const DOWN: [Self; 6] = [Self::Want, Self::Routes, Self::Lease, Self::Ask, Self::Certificate, Self::Sealed];
 
     fn text(self) -> &'static str {
         match self {
@@ -84,6 +89,8 @@ impl Channel {
             Self::Renew => "renew",
             Self::Certificate => "certificate",
             Self::Mesh => "mesh",
+            Self::Unseal => "unseal",
+            Self::Sealed => "sealed",
         }
     }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 use outrigger_protocol::{
     Affinity, Answer, AnswerBody, Arch, Ask, Assigned, Assignment, AttachedDevice, Attachment, BootId, Bye, ByeReason,
     Bytes, Certificate, CgroupVersion, Channel, ContainerSpec, DeviceKind, DownMessage, Endpoint, EndpointState,
-    Engine, EngineKind, EngineState, Epoch, ExitCause, Facts, FleetId, Generation, GenericResource, Goal, Hello,
-    IngressPort, Lease, Load, LogChunk, LogStream, LogsRequest, LossPolicy, MemoryLimits, MeshStatus, MilliCpu,
-    NetworkSpec, Observed, Peer, Permille, Phase, PlacementId, PortProtocol, PublishMode, PublishedPort, Renew, Report,
-    RequestId, Retry, Routes, ServiceRoutes, SessionNumber, Stamp, Status, TakenPort, Throttling, Traffic, UpMessage,
-    Usage, decode_down, decode_up, encode_down, encode_up,
+    Engine, EngineKind, EngineState, Epoch, ExitCause, Facts, FileKind, FileMount, FileRef, FleetId, Generation,
+    GenericResource, Goal, Hello, IngressPort, Item, Lease, Load, LogChunk, LogStream, Login, LogsRequest, LossPolicy,
+    MemoryLimits, MeshStatus, MilliCpu, NetworkSpec, Observed, Peer, Permille, Phase, PlacementId, PortProtocol,
+    PublishMode, PublishedPort, Renew, Report, RequestId, Retry, Routes, Sealed, SealedContent, ServiceRoutes,
+    SessionNumber, Stamp, Status, TakenPort, Throttling, Traffic, Unseal, UpMessage, Usage, decode_down, decode_up,
+    encode_down, encode_up, login_from_bytes, login_to_bytes, sealed_context,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -109,6 +110,10 @@ fn answer() -> UpMessage {
     UpMessage::Answer(Answer { request: RequestId(4), sequence: 1, body: AnswerBody::Logs(vec![chunk]) })
 }
 
+fn db() -> FileRef {
+    FileRef { kind: FileKind::Secret, name: "shop_db".parse().unwrap(), version: 300 }
+}
+
 fn want() -> DownMessage {
     let spec = ContainerSpec {
         image: "web:1".into(),
@@ -122,6 +127,7 @@ fn want() -> DownMessage {
         }],
         stop_grace: Duration::from_secs(10),
         networks: vec![shop_default()],
+        files: vec![FileMount { file: db(), target: "/run/secrets/db".into(), uid: 0, gid: 0, mode: 0o444 }],
         ..ContainerSpec::default()
     };
     DownMessage::Want(Assignment {
@@ -246,7 +252,7 @@ fn want_1() {
     down(
         Channel::Want,
         &want(),
-        "0100e7bd3c01ac0201057765623a31000000010141016200015001903f0000010000000000000000000000000000000a00000000000000000000000000000000010c73686f705f64656661756c7401037777770185808080100473686f7003776562020001011e00010c73686f705f64656661756c740001",
+        "0100e7bd3c01ac0201057765623a31000000010141016200015001903f0000010000000000000000000000000000000a00000000000000000000000000000000010c73686f705f64656661756c74010377777701000773686f705f6462ac020f2f72756e2f736563726574732f64620000a4020185808080100473686f7003776562020001011e00010c73686f705f64656661756c740001",
     );
 }
 
@@ -306,4 +312,49 @@ fn mesh_1() {
         &mesh(),
         "0106c0c407010901903f000e4164647265737320696e20757365010470692d32018680808010010b6e6f206e667461626c6573",
     );
+}
+
+#[test]
+fn unseal_1() {
+    let unseal = Unseal { request: 5, item: Item::File(db()), to: [9; 32], signer: vec![4, 1], signature: vec![0x30] };
+    up(
+        Channel::Unseal,
+        &UpMessage::Unseal(Box::new(unseal)),
+        "01070500000773686f705f6462ac0209090909090909090909090909090909090909090909090909090909090909090204010130",
+    );
+    let login =
+        Unseal { request: 6, item: Item::Login("hub.lan:5000".into()), to: [9; 32], signer: vec![], signature: vec![] };
+    up(
+        Channel::Unseal,
+        &UpMessage::Unseal(Box::new(login)),
+        "010706010c6875622e6c616e3a3530303009090909090909090909090909090909090909090909090909090909090909090000",
+    );
+}
+
+#[test]
+fn sealed_1() {
+    let here = Sealed { request: 5, content: SealedContent::Here { from: [7; 32], bytes: vec![1, 2] } };
+    down(
+        Channel::Sealed,
+        &DownMessage::Sealed(here),
+        "010505000707070707070707070707070707070707070707070707070707070707070707020102",
+    );
+    let withheld = Sealed { request: 6, content: SealedContent::Withheld("no".into()) };
+    down(Channel::Sealed, &DownMessage::Sealed(withheld), "01050601026e6f");
+}
+
+#[test]
+fn login_1() {
+    let login = Login { username: "ann".into(), password: "pw".into() };
+    assert_eq!(hex(&login_to_bytes(&login)), "0103616e6e027077");
+    assert_eq!(login_from_bytes(&login_to_bytes(&login)), Some(login.clone()));
+    assert_eq!(login_from_bytes(&[2, 0, 0]), None);
+    assert!(!format!("{login:?}").contains("pw"));
+}
+
+/// Both sides must agree on it, or nothing that was sealed opens.
+#[test]
+fn context_of_what_is_sealed_1() {
+    let context = sealed_context(&"pi-1".parse().unwrap(), 5, &Item::File(db()));
+    assert_eq!(hex(&context), "6f7574726967676572207365616c65642031000470692d310500000773686f705f6462ac02");
 }

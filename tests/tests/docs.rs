@@ -89,7 +89,8 @@ fn judged(key: &str) -> Option<Severity> {
     let of_value = |value: &&str| {
         let image = if key == "image" { "" } else { "image: y, " };
         let text = format!(
-            "name: s\nservices:\n  web: {{ {image}{key}: {value} }}\n  other: {{ image: y }}\nvolumes: {{ data: }}\n"
+            "name: s\nservices:\n  web: {{ {image}{key}: {value} }}\n  other: {{ image: y }}\nvolumes: {{ data: }}\n\
+             secrets: {{ x: {{ external: true }} }}\nconfigs: {{ x: {{ external: true }} }}\n"
         );
         let mut sources = Sources::of("compose.yaml", &text);
         sources.files.insert("x".to_owned(), "A=1".to_owned());

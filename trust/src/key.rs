@@ -6,7 +6,9 @@
 use std::fmt;
 
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 
@@ -80,8 +82,22 @@ impl DeviceKey {
 
     /// The public half as certificates hold it (`SubjectPublicKeyInfo`).
     fn public(&self) -> Vec<u8> {
-        let algorithm = value(SEQUENCE, &[&value(OBJECT, &[EC_PUBLIC_KEY]), &value(OBJECT, &[P256])]);
-        value(SEQUENCE, &[&algorithm, &value(BIT_STRING, &[&[0], self.pair.public_key().as_ref()])])
+        public_of_point(self.pair.public_key().as_ref())
+    }
+
+    /// The public half alone, an uncompressed point.
+    #[must_use]
+    pub fn point(&self) -> Vec<u8> {
+        self.pair.public_key().as_ref().to_vec()
+    }
+
+    /// Its signature (ECDSA with SHA-256, DER). What is signed must say what for, so that it is good for nothing else.
+    ///
+    /// # Errors
+    /// If the system gives no random numbers.
+    pub fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let signature = self.pair.sign(&SystemRandom::new(), bytes).map_err(|_| KeyError::Random)?;
+        Ok(signature.as_ref().to_vec())
     }
 
     /// A request for a certificate with this name, as PEM.
@@ -104,6 +120,23 @@ impl DeviceKey {
         let algorithm = value(SEQUENCE, &[&value(OBJECT, &[ECDSA_SHA256])]);
         Ok(value(SEQUENCE, &[&body, &algorithm, &value(BIT_STRING, &[&[0], signature.as_ref()])]))
     }
+}
+
+fn public_of_point(point: &[u8]) -> Vec<u8> {
+    let algorithm = value(SEQUENCE, &[&value(OBJECT, &[EC_PUBLIC_KEY]), &value(OBJECT, &[P256])]);
+    value(SEQUENCE, &[&algorithm, &value(BIT_STRING, &[&[0], point])])
+}
+
+/// SHA-256 of the public half that is this point, as [`DeviceKey::digest`] has it.
+#[must_use]
+pub fn digest_of_point(point: &[u8]) -> [u8; 32] {
+    sha256(&public_of_point(point))
+}
+
+/// Whether the key with this public half ([`DeviceKey::point`]) has signed these bytes.
+#[must_use]
+pub fn is_signed_by(point: &[u8], bytes: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(bytes, signature).is_ok()
 }
 
 impl fmt::Debug for DeviceKey {
@@ -138,6 +171,17 @@ mod tests {
         let again = DeviceKey::from_der(crate::pem::key_from_pem(&key.reveal_pem()).unwrap()).unwrap();
         assert_eq!(again.pair.public_key().as_ref(), key.pair.public_key().as_ref());
         assert_eq!(format!("{key:?}"), "DeviceKey");
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_key_and_its_bytes_alone() {
+        let (key, other) = (DeviceKey::fresh().unwrap(), DeviceKey::fresh().unwrap());
+        let signature = key.sign(b"this").unwrap();
+        assert!(is_signed_by(&key.point(), b"this", &signature));
+        assert!(!is_signed_by(&key.point(), b"that", &signature));
+        assert!(!is_signed_by(&other.point(), b"this", &signature));
+        assert!(!is_signed_by(&[], b"this", &signature));
+        assert_eq!(digest_of_point(&key.point()), key.digest());
     }
 
     #[test]

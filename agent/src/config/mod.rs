@@ -12,6 +12,7 @@ use thiserror::Error;
 pub use crate::images::ImageLimits;
 pub use raw::{KEYS, Raw};
 
+use crate::files::RUN_DIR;
 use crate::policy::{Guarded, Policy};
 use crate::pool::Pool;
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub scope: String,
     /// Where the agent keeps its state.
     pub state_dir: PathBuf,
+    /// Where it keeps what must be gone with the boot. In memory; systemd names it.
+    pub runtime_dir: PathBuf,
     /// Which engine runs the containers.
     pub engine: EngineChoice,
     /// The file with what the owner of the device allows.
@@ -175,6 +178,7 @@ impl Config {
                 device,
                 hub,
                 insecure_local,
+                runtime_dir: std::env::var_os("RUNTIME_DIRECTORY").map_or_else(|| RUN_DIR.into(), PathBuf::from),
                 state_dir: raw.state_dir.map_or_else(|| DEFAULT_STATE_DIR.into(), |dir| dir.value.into()),
                 engine,
                 policy: raw.policy.map_or_else(|| crate::policy::DEFAULT_PATH.into(), |path| path.value.into()),

@@ -1,8 +1,9 @@
 //! What the engine is to do, as values.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_protocol::{FleetId, NetworkName, NetworkSpec, PlacementId, Platform};
+use outrigger_protocol::{ContainerSpec, FleetId, NetworkName, NetworkSpec, PlacementId, Platform};
 
 use crate::engine::{Container, ContainerId, EngineError, Network, NetworkId, NewContainer};
 
@@ -44,6 +45,10 @@ pub enum Action {
     RemoveNetwork(NetworkName, NetworkId),
     /// Look at all networks: one that was thought to be there is not.
     ListNetworks,
+    /// Put the secrets and configs of a copy where its container finds them: not the engine's work, but it goes beside it.
+    Lay(PlacementId, Arc<ContainerSpec>),
+    /// Take them away.
+    Clear(PlacementId),
 }
 
 /// What came of an action.
@@ -58,7 +63,8 @@ pub enum Success {
     Pulled(String),
     /// Of [`Action::Create`].
     Created(ContainerId),
-    /// Of [`Action::Start`], [`Action::Stop`], [`Action::Remove`] and [`Action::RemoveNetwork`].
+    /// Of [`Action::Start`], [`Action::Stop`], [`Action::Remove`], [`Action::RemoveNetwork`], [`Action::Lay`] and
+    /// [`Action::Clear`].
     Done,
     /// Of [`Action::List`].
     Listed(Vec<Container>),
@@ -71,12 +77,13 @@ pub enum Success {
 }
 
 impl Action {
-    /// The copy that it is about; none for images and networks, which many share.
+    /// The copy that it keeps busy; none for images and networks, which many share.
     #[must_use]
     pub fn placement(&self) -> Option<PlacementId> {
         match self {
-            Self::Check(_) | Self::Pull(_) | Self::List => None,
             Self::MakeNetwork(..) | Self::RemoveNetwork(..) | Self::ListNetworks => None,
+            // What is done with files neither waits for what the engine does nor holds it up.
+            Self::Check(_) | Self::Pull(_) | Self::List | Self::Lay(..) | Self::Clear(_) => None,
             Self::Create(new) => Some(new.placement),
             Self::Start(placement, _)
             | Self::Stop(placement, ..)

@@ -32,6 +32,10 @@ pub const UNSEEN_FOR: Duration = Duration::from_secs(2);
 /// see it and end a roll-out.
 pub const UNHEALTHY_FOR: Duration = Duration::from_secs(5);
 
+mod files;
+
+pub use files::MAX_LAYS;
+
 /// What bounds the decisions besides what is wanted and what is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
@@ -75,6 +79,7 @@ pub fn converge(wanted: &Wanted, observed: &Observed, bounds: &Bounds, now: Mome
         pass.look_at_unseen();
         pass.look_at_all();
         pass.end_unhealthy();
+        pass.move_files();
         if bounds.authority == Authority::Assignment {
             pass.actions.extend(super::networks::tend(wanted, observed, now));
             pass.fetch_images();
@@ -281,7 +286,7 @@ impl<'a> Pass<'a> {
             Some((id, ContainerState::Exited { .. })) => {
                 let must_recreate = self.track(placement).is_some_and(|track| track.must_recreate);
                 let id = id.clone();
-                if self.is_blocked(placement, one) {
+                if self.is_blocked(placement, one) || !self.has_files(placement, one) {
                     None
                 } else if must_recreate {
                     Some(Action::Remove(placement, id))
@@ -302,7 +307,8 @@ impl<'a> Pass<'a> {
             Presence::Missing => false,
         };
         let may_be_new = self.bounds.authority == Authority::Assignment;
-        if !may_be_new || !is_known_or_free_to_find_out || self.is_blocked(placement, one) {
+        let may_start = self.has_files(placement, one) && !self.is_blocked(placement, one);
+        if !may_be_new || !is_known_or_free_to_find_out || !may_start {
             return None;
         }
         let name_servers = self.observed.networks.name_servers(&one.spec.networks)?;
@@ -314,6 +320,7 @@ impl<'a> Pass<'a> {
             loss: one.loss.into(),
             spec: one.spec.clone(),
             name_servers,
+            files: Vec::new(),
         }))
     }
 

@@ -129,6 +129,8 @@ pub enum Remark {
     NotRenewed(String),
     /// The owner of the device does not let a replica run; why.
     Refused(ReplicaName, String),
+    /// A copy waits for its secrets or configs; why.
+    NoFiles(ReplicaName, String),
     /// A copy has no specification.
     Skipped(PlacementId),
     /// Routes of a lower epoch than was seen are ignored.

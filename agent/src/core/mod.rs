@@ -7,6 +7,7 @@ mod action;
 mod ask;
 mod assign;
 mod converge;
+mod files;
 mod fleet;
 mod heartbeat;
 mod hold;
@@ -30,7 +31,8 @@ use outrigger_protocol::{
 
 pub use action::{Action, ActionId, ImageKey, Outcome, Success};
 pub use ask::MAX_REQUESTS;
-pub use converge::{Authority, Bounds, MAX_CHECKS, MAX_PULLS, MAX_STARTS, MAX_STOPS, converge};
+pub use converge::{Authority, Bounds, MAX_CHECKS, MAX_LAYS, MAX_PULLS, MAX_STARTS, MAX_STOPS, converge};
+pub use files::{FilesTrack, Lack};
 pub use lease::Term;
 pub use mesh::{Keep, KeptMesh, Mesh, ProxyEvent};
 pub use message::{Effect, Held, Input, Remark, Settings};
@@ -167,6 +169,13 @@ impl Core {
         self.mesh.port()
     }
 
+    /// The same, with the secrets and configs that an agent before it has left for these copies in this boot.
+    #[must_use]
+    pub fn with_files(mut self, laid: BTreeSet<PlacementId>) -> Self {
+        self.observed.found_files(laid);
+        self
+    }
+
     /// When the report was sent that the hub has answered last. Worth keeping where it survives the agent but not the boot.
     #[must_use]
     pub fn renewed_at(&self) -> Option<Moment> {
@@ -206,12 +215,19 @@ impl Core {
             [track.retry_at, track.stop_retry_at, unseen, unhealthy]
         });
         let images = self.observed.images.values().map(|image| image.retry_at);
+        let files = self.observed.files.values().map(|files| files.retry_at);
         let lease = hold::lease_due(&self.wanted, &self.observed, &self.bounds, now);
         let relist = self.observed.relist_at.unwrap_or(Moment::NEVER);
         let networks = self.observed.networks.wake_at();
         let others = [self.bounds.starts_from, lease, relist];
-        let next =
-            tracks.chain(images).chain(networks).chain(others).filter(|at| *at > now).min().unwrap_or(Moment::NEVER);
+        let next = tracks
+            .chain(images)
+            .chain(networks)
+            .chain(files)
+            .chain(others)
+            .filter(|at| *at > now)
+            .min()
+            .unwrap_or(Moment::NEVER);
         let save = self.unsaved.as_ref().map_or(Moment::NEVER, |unsaved| unsaved.retry_at);
         let renewal = self.session.map_or(Moment::NEVER, |_| self.renewal.due_at(now, self.unix_ms(now) / 1000));
         let mesh = self.mesh.wake_at(self.session.is_some());
@@ -280,6 +296,10 @@ impl Core {
             }
             Input::Done(id, outcome) => {
                 let unix_s = self.unix_s(now);
+                let action = self.observed.under_way.get(&id);
+                if let Some(remark) = action.and_then(|one| self.observed.files_remark(one, &outcome, &self.wanted)) {
+                    self.remark(remark);
+                }
                 self.observed.done(id, outcome, &self.wanted, now, unix_s);
             }
             Input::Pulling(id, progress) => self.observed.pulling(id, progress),
@@ -330,6 +350,7 @@ impl Core {
         self.is_refusal_told = false;
         self.leases.begin(session);
         self.bounds.is_confirmed = false;
+        self.observed.files_wait_no_longer(now);
         self.heartbeat.begin(session, now);
         self.renewal.connected(now);
         self.mesh.connected();
@@ -368,7 +389,13 @@ impl Core {
             // Asked again after its pause.
             Channel::Renew => (),
             Channel::Mesh => self.mesh.unsent(now),
-            Channel::Want | Channel::Routes | Channel::Lease | Channel::Ask | Channel::Certificate => (),
+            Channel::Unseal => (),
+            Channel::Want
+            | Channel::Routes
+            | Channel::Lease
+            | Channel::Ask
+            | Channel::Certificate
+            | Channel::Sealed => (),
         }
     }
 
@@ -378,6 +405,8 @@ impl Core {
             DownMessage::Lease(lease) => self.lease(lease),
             DownMessage::Ask(ask) => self.asked(ask, now, effects),
             DownMessage::Routes(routes) => self.route(routes),
+            // The shell gives it to whoever has asked.
+            DownMessage::Sealed(_) => (),
             DownMessage::Certificate(certificate) => effects.push(Effect::Adopt(Box::new(certificate))),
         }
     }
@@ -419,12 +448,14 @@ impl Core {
         let images = self.wanted.images();
         let is_unwanted = |action: &Action| match action {
             Action::Pull(image) | Action::Check(image) => !images.contains(image),
+            Action::Lay(placement, _) => !self.wanted.runs(*placement),
             Action::Create(_)
             | Action::Start(..)
             | Action::Stop(..)
             | Action::Remove(..)
             | Action::List
             | Action::Inspect(..)
+            | Action::Clear(_)
             | Action::MakeNetwork(..)
             | Action::RemoveNetwork(..)
             | Action::ListNetworks => false,

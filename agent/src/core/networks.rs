@@ -87,7 +87,9 @@ impl KnownNetworks {
             (Action::Check(_) | Action::Pull(_) | Action::Create(_) | Action::Start(..) | Action::Stop(..), _) => {
                 return false;
             }
-            (Action::Remove(..) | Action::List | Action::Inspect(..), _) => return false,
+            (Action::Remove(..) | Action::List | Action::Inspect(..) | Action::Lay(..) | Action::Clear(_), _) => {
+                return false;
+            }
         }
         true
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use outrigger_protocol::{ExitCause, Moment, PlacementId, ReplicaName, RestartPolicy};
 
 use super::action::{Action, ActionId, ImageKey, Outcome, Success};
+use super::files::FilesTrack;
 use super::networks::KnownNetworks;
 use super::track::{Doubt, Track, pause};
 use super::wanted::Wanted;
@@ -37,6 +38,8 @@ pub struct Observed {
     pub images: BTreeMap<ImageKey, ImageTrack>,
     /// The networks of our scope.
     pub networks: KnownNetworks,
+    /// The secrets and configs of copies, where there may be any.
+    pub files: BTreeMap<PlacementId, FilesTrack>,
     /// What the engine has been told to do and has not done yet.
     pub under_way: BTreeMap<ActionId, Action>,
     /// The engine's disk is full; its words.
@@ -121,6 +124,8 @@ impl Observed {
             | Action::Remove(..)
             | Action::List
             | Action::Inspect(..)
+            | Action::Lay(..)
+            | Action::Clear(_)
             | Action::MakeNetwork(..)
             | Action::RemoveNetwork(..)
             | Action::ListNetworks => None,
@@ -150,10 +155,17 @@ impl Observed {
                 Action::Create(_) if track.last_exit.is_some() => track.begin(),
                 Action::Stop(..) => track.stop(wanted.runs(placement)),
                 Action::Inspect(_, id) => track.unseen = Some((now, id.clone())),
-                Action::Create(_) | Action::Check(_) | Action::Pull(_) | Action::Remove(..) | Action::List => (),
+                Action::Create(_)
+                | Action::Check(_)
+                | Action::Pull(_)
+                | Action::Remove(..)
+                | Action::List
+                | Action::Lay(..)
+                | Action::Clear(_) => (),
                 Action::MakeNetwork(..) | Action::RemoveNetwork(..) | Action::ListNetworks => (),
             }
         }
+        self.files_begun(&action);
         if let Action::Pull(image) = &action {
             self.images.entry(image.clone()).or_default().progress = PullProgress::default();
         }
@@ -321,7 +333,9 @@ impl Observed {
         if self.networks.done(&action, &outcome, now) {
             return;
         }
+        self.files_done(&action, &outcome, now);
         match (action, outcome) {
+            (Action::Lay(..) | Action::Clear(_), _) => (),
             (Action::Check(image) | Action::Pull(image), outcome) => self.image_done(image, outcome, now),
             (Action::Create(new), Ok(Success::Created(container))) => {
                 self.full = None;
@@ -425,7 +439,16 @@ impl Observed {
                 self.gone(&container, wanted, now);
             }
             (Action::Stop(..), _) => track.is_stopped_by_us = false,
-            (Action::Remove(..) | Action::Inspect(..) | Action::Check(_) | Action::Pull(_) | Action::List, _) => (),
+            (
+                Action::Remove(..)
+                | Action::Inspect(..)
+                | Action::Check(_)
+                | Action::Pull(_)
+                | Action::List
+                | Action::Lay(..)
+                | Action::Clear(_),
+                _,
+            ) => (),
             (Action::MakeNetwork(..) | Action::RemoveNetwork(..) | Action::ListNetworks, _) => (),
         }
     }

@@ -9,6 +9,7 @@ use outrigger_protocol::{
 
 use super::action::Action;
 use super::converge::{Authority, Bounds};
+use super::files::Lack;
 use super::hold::is_leased;
 use super::observed::{Link, Observed, Presence};
 use super::track::{Over, Track};
@@ -249,7 +250,7 @@ fn phase_of(
     }
     match one.goal {
         Goal::Prepare => phase_of_image(sources, one, now).unwrap_or(Phase::Prepared),
-        Goal::Run => phase_of_absent(sources, one, action, track, now),
+        Goal::Run => phase_of_absent(sources, placement, one, action, track, now),
     }
 }
 
@@ -264,6 +265,7 @@ fn phase_of_health(health: Health) -> Phase {
 /// The phase of a copy that is to run and does not.
 fn phase_of_absent(
     sources: &Sources<'_>,
+    placement: PlacementId,
     one: &WantedReplica,
     action: Option<&Action>,
     track: &Track,
@@ -286,13 +288,26 @@ fn phase_of_absent(
         return Phase::BackOff { retry_ms: left_ms(track.retry_at, now), reason: reason() };
     }
     let of_networks = phase_of_networks(sources, one, now);
-    of_networks.or_else(|| phase_of_image(sources, one, now)).unwrap_or(Phase::Waiting)
+    let unmet = of_networks.or_else(|| phase_of_files(sources, placement, one, now));
+    unmet.or_else(|| phase_of_image(sources, one, now)).unwrap_or(Phase::Waiting)
 }
 
 /// The phase of a copy that cannot run because a network of it cannot be made; none where all can.
 fn phase_of_networks(sources: &Sources<'_>, one: &WantedReplica, now: Moment) -> Option<Phase> {
     let (retry_at, reason) = sources.observed.networks.trouble(&one.spec.networks)?;
     Some(Phase::BackOff { retry_ms: left_ms(retry_at, now), reason: cut(&reason, MAX_DETAIL) })
+}
+
+/// The phase of a copy whose secrets or configs are refused; none where they are there, or on their way.
+fn phase_of_files(sources: &Sources<'_>, placement: PlacementId, one: &WantedReplica, now: Moment) -> Option<Phase> {
+    let track = sources.observed.files.get(&placement).filter(|_| !one.spec.files.is_empty())?;
+    match &track.lack {
+        Some(Lack::Refused(reason)) => {
+            Some(Phase::BackOff { retry_ms: left_ms(track.retry_at, now), reason: reason.clone() })
+        }
+        // Whoever reads this is heard again: it is about to be asked.
+        Some(Lack::Unheard(_)) | None => None,
+    }
 }
 
 /// The phase of a copy whose image is not there; none where it is.

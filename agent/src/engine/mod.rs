@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Arch, CgroupVersion, ContainerSpec, DeviceName, EngineKind, FleetId, LogChunk, LogsRequest, LossPolicy,
+    Arch, CgroupVersion, ContainerSpec, DeviceName, EngineKind, FleetId, LogChunk, Login, LogsRequest, LossPolicy,
     PlacementId, Platform, PortProtocol, ReplicaName,
 };
 use tokio::sync::{mpsc, watch};
@@ -43,11 +43,12 @@ pub trait Engine: Send + Sync + 'static {
     fn image(&self, image: &str) -> impl Future<Output = Result<Option<String>, EngineError>> + Send;
 
     /// Pulls an image, whether or not it is there, and returns its digest. `progress` gets the sum of all layers.
-    /// Dropping the future ends the pull.
+    /// Dropping the future ends the pull. A login is shown to the registry, and kept nowhere.
     fn pull(
         &self,
         image: &str,
         platform: Option<Platform>,
+        login: Option<&Login>,
         progress: watch::Sender<PullProgress>,
     ) -> impl Future<Output = Result<String, EngineError>> + Send;
 
@@ -213,6 +214,17 @@ pub struct NewContainer {
     pub spec: Arc<ContainerSpec>,
     /// Name servers of the networks that it joins, for where its specification names none.
     pub name_servers: Vec<IpAddr>,
+    /// Its secrets and configs, read-only, as the agent has put them there.
+    pub files: Vec<FileBind>,
+}
+
+/// A secret or config of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileBind {
+    /// The file on the device.
+    pub source: PathBuf,
+    /// Absolute path in the container.
+    pub target: String,
 }
 
 /// How far a pull is.

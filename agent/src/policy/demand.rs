@@ -115,6 +115,8 @@ pub fn demands(spec: &ContainerSpec) -> Vec<Demand> {
         environment: _,
         labels: _,
         networks: _,
+        // From the hub, in memory that only we look into, and read-only: no more than what stands in the environment.
+        files: _,
         healthcheck: _,
         restart: _,
         user: _,

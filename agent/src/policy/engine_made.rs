@@ -48,6 +48,8 @@ pub struct MadeHost {
 pub struct MadeConfig {
     /// The image as it was asked for.
     pub image: String,
+    /// Its labels.
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// Whether a container runs.

@@ -90,7 +90,7 @@ pub async fn a_missing_image_is_told_and_its_pull_keeps_the_reason(bench: &impl 
     let refused = engine.create_and_start(&new(spec)).await;
     assert_eq!(refused, Err(EngineError::ImageNotFound { image: image.clone() }));
     let (progress, _) = watch::channel(PullProgress::default());
-    match engine.pull(&image, None, progress).await {
+    match engine.pull(&image, None, None, progress).await {
         Err(EngineError::PullFailed { image: named, reason }) => {
             assert_eq!(named, image);
             assert!(reason.len() > 10, "{reason}");

@@ -66,6 +66,7 @@ pub fn new(spec: ContainerSpec) -> NewContainer {
         loss: LossLabel::Exclusive,
         spec: Arc::new(spec),
         name_servers: vec![],
+        files: vec![],
     }
 }
 

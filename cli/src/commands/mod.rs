@@ -13,6 +13,7 @@ mod newcomers;
 mod ps;
 #[cfg(test)]
 pub(crate) mod samples;
+mod secrets;
 mod services;
 mod sessions;
 mod stacks;
@@ -27,6 +28,7 @@ pub(crate) mod words;
 use clap::CommandFactory;
 
 use crate::args::{Cli, Command, Completion, ComposeCommand};
+use crate::client::FileKind;
 use crate::connect::connect;
 use crate::{Exit, Failure, Output};
 
@@ -53,6 +55,9 @@ pub fn run(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Token(command) => tokens::run(&client, command, out),
         Command::User(command) => users::run(&client, command, out),
         Command::Session(command) => sessions::run(&client, command, out),
+        Command::Secret(command) => secrets::run(&client, FileKind::Secret, command, out),
+        Command::Config(command) => secrets::run(&client, FileKind::Config, command, out),
+        Command::Registry(command) => secrets::registry(&client, command, out),
         Command::Invite(command) => invites::run(&client, command, out),
         Command::Audit(args) => audit::run(&client, args, out),
         Command::Deploy(args) => deploy::run(&client, args, out),

@@ -18,7 +18,7 @@ enum Condition {
 }
 
 /// The services that must be up before the first start of this one, by name.
-pub(crate) fn read(at: &At<'_>, world: &World) -> Vec<ServiceName> {
+pub(crate) fn read(at: &At<'_>, world: &World<'_>) -> Vec<ServiceName> {
     let mut names = BTreeSet::new();
     if at.is_map() {
         for (name, entry) in at.entries() {
@@ -32,7 +32,7 @@ pub(crate) fn read(at: &At<'_>, world: &World) -> Vec<ServiceName> {
     names.into_iter().collect()
 }
 
-fn read_long(name: &str, at: &At<'_>, world: &World) -> Option<ServiceName> {
+fn read_long(name: &str, at: &At<'_>, world: &World<'_>) -> Option<ServiceName> {
     let mut fields = Fields::of(at)?;
     let condition = fields.take("condition");
     let required = fields.take("required").and_then(|at| at.boolean()).unwrap_or(true);
@@ -53,7 +53,7 @@ fn read_long(name: &str, at: &At<'_>, world: &World) -> Option<ServiceName> {
     known(name, at, required, world)
 }
 
-fn known(name: &str, at: &At<'_>, required: bool, world: &World) -> Option<ServiceName> {
+fn known(name: &str, at: &At<'_>, required: bool, world: &World<'_>) -> Option<ServiceName> {
     if world.left_out.contains(name) || (!required && !world.services.contains(name)) {
         if required {
             at.error(format!("`{}` is left out because of its `profiles`", clip(name)));

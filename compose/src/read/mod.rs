@@ -11,6 +11,7 @@ mod devices;
 mod environment;
 mod extra_hosts;
 mod fields;
+mod files;
 mod gpu;
 mod healthcheck;
 mod image;

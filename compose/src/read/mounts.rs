@@ -20,7 +20,7 @@ enum Sort {
     Unsupported,
 }
 
-pub(crate) fn read(fields: &mut Fields<'_>, world: &World, container: &mut ContainerSpec) {
+pub(crate) fn read(fields: &mut Fields<'_>, world: &World<'_>, container: &mut ContainerSpec) {
     let mut found: Vec<(Mount, At<'_>)> = Vec::new();
     for at in fields.take("volumes").map(|at| at.items()).unwrap_or_default() {
         let mount = if at.is_map() { read_long(&at, world) } else { read_short(&at, world) };
@@ -40,7 +40,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, world: &World, container: &mut Conta
 }
 
 /// `target`, `source:target` or `source:target:mode,…`
-fn read_short(at: &At<'_>, world: &World) -> Option<Mount> {
+fn read_short(at: &At<'_>, world: &World<'_>) -> Option<Mount> {
     let text = at.filled()?;
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, modes) = match parts.as_slice() {
@@ -82,7 +82,7 @@ fn read_modes(modes: &str, at: &At<'_>) -> bool {
     read_only
 }
 
-fn read_long(at: &At<'_>, world: &World) -> Option<Mount> {
+fn read_long(at: &At<'_>, world: &World<'_>) -> Option<Mount> {
     const SORTS: &[(&str, Sort)] = &[
         ("volume", Sort::Volume),
         ("bind", Sort::Bind),
@@ -177,7 +177,7 @@ fn device_path(source: &str, at: &At<'_>) -> Option<String> {
     None
 }
 
-fn named(name: &str, at: &At<'_>, world: &World) -> Option<MountKind> {
+fn named(name: &str, at: &At<'_>, world: &World<'_>) -> Option<MountKind> {
     if is_path(name) {
         at.error(format!("`{}` is a path; a volume has a name", clip(name)));
         return None;

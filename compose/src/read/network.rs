@@ -9,7 +9,7 @@ use super::{At, Fields, extra_hosts, networks, ports};
 use crate::context::clip;
 use crate::diagnostic::Severity::{Error, Warning};
 
-pub(crate) fn read(fields: &mut Fields<'_>, world: &World, container: &mut ContainerSpec) {
+pub(crate) fn read(fields: &mut Fields<'_>, world: &World<'_>, container: &mut ContainerSpec) {
     container.network_mode = fields.take_filled("network_mode").and_then(|at| mode(&at));
     let networks = fields.take("networks");
     match (&container.network_mode, &networks) {

@@ -8,7 +8,8 @@ use super::networks::Link;
 use super::world::World;
 use super::{At, Fields};
 use super::{
-    depends, deploy, devices, environment, healthcheck, image, mounts, network, networks, policy, process, unsupported,
+    depends, deploy, devices, environment, files, healthcheck, image, mounts, network, networks, policy, process,
+    unsupported,
 };
 
 /// Docker's own default.
@@ -16,7 +17,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Reads one service; none if it can have no specification at all. Problems are reported in either case.
 /// Its links are given too: they change other services.
-pub(crate) fn read<'a>(at: &At<'a>, world: &World) -> Option<(ServiceSpec, Vec<Link<'a>>)> {
+pub(crate) fn read<'a>(at: &At<'a>, world: &World<'_>) -> Option<(ServiceSpec, Vec<Link<'a>>)> {
     let key = at.key()?;
     let name = key.parse::<ServiceName>();
     if let Err(error) = &name {
@@ -35,6 +36,7 @@ pub(crate) fn read<'a>(at: &At<'a>, world: &World) -> Option<(ServiceSpec, Vec<L
     environment::read(&mut fields, &mut container);
     network::read(&mut fields, world, &mut container);
     mounts::read(&mut fields, world, &mut container);
+    files::read(&mut fields, world, &mut container);
     devices::read(&mut fields, &mut container);
     container.healthcheck = fields.take("healthcheck").and_then(|at| healthcheck::read(&at));
     let deploy = deploy::read(&mut fields, &mut container);

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use outrigger_protocol::{ServiceSpec, StackName, StackSpec};
+use outrigger_protocol::{FileKind, ServiceSpec, StackName, StackSpec};
 
 use super::depends::report_circles;
 use super::volumes::read_volumes;
 use super::world::World;
-use super::{At, Fields, networks, service};
+use super::{At, Fields, files, networks, service};
 use crate::context::{Context, PROJECT, clip};
 use crate::diagnostic::Severity::{Error, Warning};
+use crate::sources::StackFile;
 use crate::suggest::did_you_mean;
 use crate::yaml::{Entry, Node};
 
@@ -19,7 +20,7 @@ pub(crate) fn read_stack(
     name: Option<StackName>,
     root: &Node,
     services: &[Entry],
-) -> Option<StackSpec> {
+) -> Option<(StackSpec, Vec<StackFile>)> {
     let at = At::root(cx, root);
     let mut fields = Fields::of(&at)?;
     let stack = stack_name(name, &mut fields);
@@ -32,11 +33,15 @@ pub(crate) fn read_stack(
     if let Some(at) = &networks_at {
         networks::check_twins(at, &networks);
     }
+    let mut defined = files::Files::new();
+    for (key, kind) in [("secrets", FileKind::Secret), ("configs", FileKind::Config)] {
+        if let Some(at) = fields.take(key) {
+            files::read_top(&at, kind, &prefix, &mut defined);
+        }
+    }
     fields.name_unsupported(&[
         ("include", Error, "copy the other file's services here, or deploy it as a stack of its own"),
         ("models", Error, "there are no models to run"),
-        ("secrets", Warning, "a service that uses a secret is refused"),
-        ("configs", Warning, "a service that uses a config is refused"),
     ]);
     if let Some(ours) = fields.take("x-outrigger") {
         Fields::of(&ours)?.finish();
@@ -56,13 +61,15 @@ pub(crate) fn read_stack(
         left_out: left_out(&services_at, services),
         volumes,
         networks,
+        files: defined,
     };
     let specs = read_services(&services_at, services, &world);
     let networks = networks::definitions(&world.networks, &specs);
-    Some(StackSpec { name: stack?, services: specs, networks })
+    let given = files::gather(&world.files, &specs);
+    Some((StackSpec { name: stack?, services: specs, networks }, given))
 }
 
-fn read_services(services_at: &At<'_>, services: &[Entry], world: &World) -> Vec<ServiceSpec> {
+fn read_services(services_at: &At<'_>, services: &[Entry], world: &World<'_>) -> Vec<ServiceSpec> {
     if services_at.node.entries().is_empty() {
         services_at.error("there is no service in it");
     }

@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_protocol::NetworkName;
 
+use super::files::Files;
+
 /// The stack around a service.
-pub(crate) struct World {
+pub(crate) struct World<'a> {
     /// Names of all services.
     pub(crate) services: BTreeSet<String>,
     /// Those left out because of their profiles.
     pub(crate) left_out: BTreeSet<String>,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) networks: BTreeMap<String, Network>,
+    /// Secrets and configs.
+    pub(crate) files: Files<'a>,
 }
 
 /// A named volume of the stack.

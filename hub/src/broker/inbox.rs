@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use outrigger_protocol::{Channel, DeviceName, Topic, UpMessage, decode_up};
+use outrigger_protocol::{Channel, DeviceName, Topic, Unseal, UpMessage, decode_up};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -28,6 +28,7 @@ pub struct Inbox {
     counters: Arc<Counters>,
     complained: Arc<Mutex<HashSet<Complaint>>>,
     guard: Option<Guard>,
+    unseal: Option<mpsc::Sender<(DeviceName, Box<Unseal>)>>,
 }
 
 /// Where devices have identities: who is heard at all, and who answers what concerns certificates.
@@ -49,7 +50,8 @@ impl Inbox {
     #[must_use]
     pub fn new(answers: Answers) -> (Self, mpsc::Receiver<Happening>) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
-        let inbox = Self { sender, answers, counters: Arc::default(), complained: Arc::default(), guard: None };
+        let inbox =
+            Self { sender, answers, counters: Arc::default(), complained: Arc::default(), guard: None, unseal: None };
         (inbox, receiver)
     }
 
@@ -57,6 +59,12 @@ impl Inbox {
     #[must_use]
     pub fn guarded(self, allow: AllowList, requests: mpsc::Sender<Request>) -> Self {
         Self { guard: Some(Guard { allow, requests }), ..self }
+    }
+
+    /// Hands on what devices ask of the secrets.
+    #[must_use]
+    pub fn unsealing(self, questions: mpsc::Sender<(DeviceName, Box<Unseal>)>) -> Self {
+        Self { unseal: Some(questions), ..self }
     }
 
     /// What has been counted.
@@ -95,6 +103,12 @@ impl Inbox {
                     guard.request(Request::Arrived(device.clone()));
                 }
                 self.tell(Happening::Heard { device, message }).await;
+            }
+            UpMessage::Unseal(question) => {
+                if let Some(unseal) = &self.unseal {
+                    // When too many ask at once the rest ask again.
+                    let _ = unseal.try_send((device, question));
+                }
             }
             UpMessage::Renew(renew) => {
                 if let Some(guard) = &self.guard {

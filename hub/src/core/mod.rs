@@ -317,7 +317,7 @@ impl HubCore {
             UpMessage::Bye(bye) => Heard::Bye(bye),
             UpMessage::Mesh(status) => return self.hear_mesh(device, status, effects),
             // The shell gives answers to who asked, and certificates.
-            UpMessage::Answer(_) | UpMessage::Renew(_) => return,
+            UpMessage::Answer(_) | UpMessage::Renew(_) | UpMessage::Unseal(_) => return,
         };
         let Reply { ask_hello, lease, publish, ignored: _, notes } = self.fleet.hear(device, heard, now);
         effects.extend(notes.into_iter().map(|note| Effect::Remark(note.into())));

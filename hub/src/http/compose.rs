@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use outrigger_api::{ApplyRequest, CheckResponse, Diagnostic, DiagnosticSeverity, Problem, ProblemKind};
-use outrigger_compose::{Missing, Severity, Sources, load, references, resolve};
+use outrigger_compose::{Missing, Severity, Sources, StackFile, load, references, resolve};
 use outrigger_protocol::{StackName, StackSpec};
 use serde::Deserialize;
 
@@ -18,6 +18,8 @@ const MAX_FILES: usize = 256;
 pub struct Read {
     /// The stack.
     pub stack: StackSpec,
+    /// The secrets and configs that it uses.
+    pub files: Vec<StackFile>,
     /// Warnings.
     pub warnings: Vec<Diagnostic>,
 }
@@ -88,7 +90,7 @@ pub fn read(name: Option<StackName>, request: &ApplyRequest) -> Result<Read, Ref
     }
     let diagnostics: Vec<_> = outcome.diagnostics.iter().map(diagnostic).collect();
     match outcome.stack {
-        Some(stack) => Ok(Read { stack, warnings: diagnostics }),
+        Some(stack) => Ok(Read { stack, files: outcome.files, warnings: diagnostics }),
         None => {
             let title = title(&diagnostics, &request.main);
             Err(Problem { diagnostics, ..Problem::new(ProblemKind::Compose, title) }.into())
@@ -136,9 +138,11 @@ fn unanswered(request: &ApplyRequest, sources: &Sources, missing: &Missing) -> M
         }
         let found = references(text);
         asked.variables.extend(found.variables);
+        let base = if request.overrides.contains(&path) { &request.main } else { &path };
+        // Asked for, and not looked into: what looks like a variable in a secret is none, and nobody must be told of it.
+        asked.files.extend(found.contents.iter().map(|file| resolve(base, file)));
         let optional = found.optional_files.into_iter().filter(|file| file != ".env");
         for file in found.files.into_iter().chain(optional) {
-            let base = if request.overrides.contains(&path) { &request.main } else { &path };
             let file = resolve(base, &file);
             open.push(file.clone());
             asked.files.insert(file);

@@ -20,6 +20,7 @@ mod page;
 mod problem;
 mod replicas;
 mod routes;
+mod secrets;
 mod server;
 mod services;
 mod sessions;

@@ -15,8 +15,8 @@ use super::admit::admit;
 use super::guard::{Guard, guard};
 use super::problem::Refused;
 use super::{
-    Api, access, compose, devices, document, events, health, join, knock, logs, network, page, replicas, services,
-    sessions, stacks, users,
+    Api, access, compose, devices, document, events, health, join, knock, logs, network, page, replicas, secrets,
+    services, sessions, stacks, users,
 };
 
 #[derive(OpenApi)]
@@ -32,6 +32,7 @@ use super::{
         (name = "services", description = "Services and how far they are"),
         (name = "replicas", description = "Copies of services: where, how, why, and their output"),
         (name = "devices", description = "Devices of the fleet"),
+        (name = "secrets", description = "Secrets, configs and logins of registries: written, never read"),
         (name = "access", description = "Tokens, who may do what, and what was done"),
         (name = "events", description = "What happened"),
         (name = "hub", description = "The hub itself"),
@@ -73,6 +74,12 @@ pub(super) fn documented() -> (Router<Api>, Document) {
         .routes(routes!(knock::waiting))
         .routes(routes!(knock::allowed))
         .routes(routes!(knock::approve_code))
+        .routes(routes!(secrets::secrets))
+        .routes(routes!(secrets::set_secret, secrets::remove_secret))
+        .routes(routes!(secrets::configs))
+        .routes(routes!(secrets::set_config, secrets::remove_config))
+        .routes(routes!(secrets::registries))
+        .routes(routes!(secrets::login, secrets::logout))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
         .routes(routes!(access::me))

@@ -6,14 +6,15 @@ use outrigger_api::{
     ApplyRequest, ApplyResponse, PlannedReplica, Problem, Removed, ServiceChange, Stack, StackList, StackSummary,
 };
 use outrigger_planner::{Fleet, Refusal, StackView, Wish};
-use outrigger_protocol::{ServiceRef, ServiceSpec, StackName, StackSpec};
+use outrigger_protocol::{FileRef, ServiceRef, ServiceSpec, StackName, StackSpec};
 
 use super::fleet::{check_borrowed, told_to};
 use super::problem::{Answer, InPath, JsonBody, Refused, name};
 use super::view::{network_notes, replica_reason, service, service_changes, stack_summary};
 use super::{Api, compose};
-use crate::access::Caller;
+use crate::access::{Caller, Scope};
 use crate::clock;
+use crate::secrets::ForStack;
 
 /// Replicas of which a plan tells the place. A larger plan tells of the first ones.
 const MAX_PLANNED: usize = 10_000;
@@ -76,7 +77,8 @@ pub async fn apply(
     InPath(stack): InPath<String>,
     JsonBody(request): JsonBody<ApplyRequest>,
 ) -> Answer<ApplyResponse> {
-    let read = compose::read_off_thread(Some(name(&stack)?), request).await?;
+    let mut read = compose::read_off_thread(Some(name(&stack)?), request).await?;
+    let changed = give_files(&api, &caller, &mut read, IsTrial::No).await?;
     let wanted = read.stack;
     let scope = caller.scope.clone();
     let look = move |fleet: &Fleet, _| check_borrowed(&scope, fleet, &wanted).map(|()| with_changes(fleet, wanted));
@@ -84,7 +86,44 @@ pub async fn apply(
     let name = wanted.name.to_string();
     let wish = Wish::Apply { stack: wanted, applied_unix_ms: Some(clock::unix_ms()) };
     api.wish_for(&caller.scope, wish).await?;
+    // Other stacks may use what this one defines.
+    for file in changed {
+        api.wish(Wish::FileChanged(file)).await?;
+    }
     Ok(Json(ApplyResponse { stack: name, dry_run: false, warnings: read.warnings, services, replicas: Vec::new() }))
+}
+
+/// Whether nothing is to change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IsTrial {
+    Yes,
+    No,
+}
+
+/// Gives a stack the newest versions of its secrets and configs, and keeps those that its file brings along.
+async fn give_files(
+    api: &Api,
+    caller: &Caller,
+    read: &mut compose::Read,
+    is_trial: IsTrial,
+) -> Result<Vec<FileRef>, Refused> {
+    let name = read.stack.name.clone();
+    let used = api
+        .look(move |fleet, _| {
+            let of_stack = fleet.services().filter(|service| service.name.stack == name);
+            let files = of_stack.flat_map(|service| &service.spec.container.files);
+            files.map(|mount| (mount.file.kind, mount.file.name.clone())).collect()
+        })
+        .await?;
+    let for_whom = ForStack {
+        given: &read.files,
+        used,
+        may_use_all: caller.scope == Scope::Fleet,
+        by: &caller.who.to_string(),
+        now_unix_ms: clock::unix_ms(),
+        is_trial: is_trial == IsTrial::Yes,
+    };
+    Ok(api.hub.secrets().give(&mut read.stack, for_whom).await?)
 }
 
 fn with_changes(fleet: &Fleet, wanted: StackSpec) -> (StackSpec, Vec<ServiceChange>) {
@@ -114,7 +153,8 @@ pub async fn plan(
     InPath(stack): InPath<String>,
     JsonBody(request): JsonBody<ApplyRequest>,
 ) -> Answer<ApplyResponse> {
-    let read = compose::read_off_thread(Some(name(&stack)?), request).await?;
+    let mut read = compose::read_off_thread(Some(name(&stack)?), request).await?;
+    give_files(&api, &caller, &mut read, IsTrial::Yes).await?;
     let wanted = read.stack;
     let ((wanted, services), mut fleet, now) =
         api.look(move |fleet, now| (with_changes(fleet, wanted), fleet.clone(), now)).await?;

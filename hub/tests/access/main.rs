@@ -6,6 +6,7 @@
 mod audit;
 mod door;
 mod first_start;
+mod kept;
 mod rights;
 mod secrets;
 mod sessions;

@@ -56,6 +56,11 @@ impl Hub {
         self.running = Some(start(self.config.clone()).await.unwrap());
     }
 
+    /// Why it does not start.
+    pub async fn fails_to_start(&self) -> String {
+        start(self.config.clone()).await.err().expect("it starts").to_string()
+    }
+
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop().await;

@@ -198,7 +198,10 @@ impl Inside {
             DownMessage::Ask(Ask::Hello) => self.introduce(),
             DownMessage::Ask(Ask::Logs(request, asked)) => self.answer(request, asked.follow),
             DownMessage::Ask(Ask::Cancel(request)) => self.seen.lock().unwrap().cancelled.push(request),
-            DownMessage::Ask(Ask::Taken(..) | Ask::Renew) | DownMessage::Lease(_) | DownMessage::Certificate(_) => (),
+            DownMessage::Ask(Ask::Taken(..) | Ask::Renew)
+            | DownMessage::Lease(_)
+            | DownMessage::Certificate(_)
+            | DownMessage::Sealed(_) => (),
             DownMessage::Routes(routes) => {
                 self.seen.lock().unwrap().routes = Some(routes);
                 say_mesh(&self.client, &self.name, &self.seen);

@@ -8,6 +8,7 @@ mod codes;
 mod connecting;
 mod flooding;
 mod joining;
+mod sealed;
 mod speaking;
 mod support;
 mod whole;

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use super::support::{Client, HERE, SOON, now_ms, topic, will};
 
-async fn hub(folder: &TempDir) -> Running {
+pub async fn hub(folder: &TempDir) -> Running {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = Config {
         state_dir: folder.path().join("state"),
@@ -38,6 +38,11 @@ async fn hub(folder: &TempDir) -> Running {
 
 /// Options of a device that has joined this hub just now, with a label of its invite.
 async fn joined(hub: &Running, name: &str) -> MqttOptions {
+    joined_with(hub, name).await.0
+}
+
+/// The same with its key.
+pub async fn joined_with(hub: &Running, name: &str) -> (MqttOptions, DeviceKey) {
     let pki = hub.handle().pki().unwrap();
     let labels = [("zone".to_owned(), "attic".to_owned())].into_iter().collect();
     let wanted = Wanted { uses: 1, ttl: Duration::from_secs(60), name: Some(name.parse().unwrap()), labels };
@@ -52,10 +57,10 @@ async fn joined(hub: &Running, name: &str) -> MqttOptions {
     let mut options = MqttOptions::new(name, address.ip().to_string(), address.port());
     options.set_keep_alive(Duration::from_secs(5)).set_clean_start(true).set_last_will(will(name, 1));
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
-    options
+    (options, key)
 }
 
-async fn online(hub: &Running, name: &str, options: MqttOptions) -> Client {
+pub async fn online(hub: &Running, name: &str, options: MqttOptions) -> Client {
     let mut client = Client::dial(options);
     assert_eq!(client.answer().await.unwrap(), ConnectReturnCode::Success);
     client.subscribed(&topic(name, Channel::Want)).await;

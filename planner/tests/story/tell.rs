@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use outrigger_planner::{Availability, Fate, Heard, IfLost, LabelRule, Policy, RollState, Verdict, Wish};
 use outrigger_protocol::{
-    Bye, ByeReason, DeviceName, EngineState, NetworkSpec, Permille, ReplicaName, ServiceRef, ServiceSpec,
-    SessionNumber, StackName, StackSpec, Throttling,
+    Bye, ByeReason, DeviceName, EngineState, FileKind, FileRef, NetworkSpec, Permille, ReplicaName, ServiceRef,
+    ServiceSpec, SessionNumber, StackName, StackSpec, Throttling,
 };
 
 use super::World;
@@ -192,6 +192,10 @@ impl Teller {
             ["activate", device] => availability(device, Availability::Active),
             ["forget", device] => Wish::Forget(name(device)),
             ["confirm-loss", devices @ ..] => Wish::ConfirmLoss(devices.iter().map(|device| name(device)).collect()),
+            ["secret", name, "is", "version", version] => {
+                let (name, version) = (name.parse().unwrap(), version.parse().unwrap());
+                Wish::FileChanged(FileRef { kind: FileKind::Secret, name, version })
+            }
             ["image", image, "is", "for", platforms @ ..] => {
                 let platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();
                 Wish::ImagePlatforms { image: (*image).into(), platforms }

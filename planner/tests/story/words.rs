@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use outrigger_protocol::{
     AttachedDevice, Attachment, Bytes, CgroupVersion, Constraint, ConstraintKey, ContainerSpec, DeviceKind,
-    DeviceMapping, Engine, EngineKind, Facts, GenericResource, GpuRequest, LossPolicy, MemoryLimits, MilliCpu, Mode,
-    Mount, MountKind, Order, PortProtocol, PublishMode, PublishedPort, Reservation, ServiceName, ServiceSpec, Traffic,
-    UpdateConfig, UpdateFailure, VolumeMove,
+    DeviceMapping, Engine, EngineKind, Facts, FileKind, FileMount, FileRef, GenericResource, GpuRequest, LossPolicy,
+    MemoryLimits, MilliCpu, Mode, Mount, MountKind, Order, PortProtocol, PublishMode, PublishedPort, Reservation,
+    ServiceName, ServiceSpec, Traffic, UpdateConfig, UpdateFailure, VolumeMove,
 };
 
 /// Words of a line; what stands in quotes is one word.
@@ -200,6 +200,11 @@ pub fn service(name: &str, words: &[String]) -> ServiceSpec {
             "delay" => spec.update.delay = time(value()),
             "monitor" => spec.update.monitor = time(value()),
             "continue-on-failure" => spec.update.failure = UpdateFailure::Continue,
+            "secret" => {
+                let file = FileRef { kind: FileKind::Secret, name: value().parse().unwrap(), version: 1 };
+                let target = format!("/run/secrets/{}", file.name);
+                spec.container.files.push(FileMount { file, target, uid: 0, gid: 0, mode: 0o444 });
+            }
             "after" => spec.depends_on.push(value().parse().unwrap()),
             word => panic!("`{word}` says nothing about a service"),
         }

@@ -106,11 +106,8 @@ impl Checker {
     /// The hub has a message of a device.
     pub fn heard(&mut self, device: usize, message: &UpMessage, now: Time) {
         match message {
-            UpMessage::Bye(bye) => {
-                if bye.reason != ByeReason::Restart {
-                    self.bye_at[device] = Some(now);
-                }
-            }
+            UpMessage::Bye(bye) if bye.reason == ByeReason::Restart => (),
+            UpMessage::Bye(_) => self.bye_at[device] = Some(now),
             UpMessage::Hello(hello) => {
                 self.sessions[device] = Some(hello.session);
                 self.heard_at[device] = Some(now);
@@ -123,7 +120,7 @@ impl Checker {
                     self.heard_at[device] = Some(now);
                 }
             }
-            UpMessage::Answer(_) | UpMessage::Renew(_) | UpMessage::Mesh(_) => (),
+            UpMessage::Answer(_) | UpMessage::Renew(_) | UpMessage::Mesh(_) | UpMessage::Unseal(_) => (),
         }
     }
 

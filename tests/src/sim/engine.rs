@@ -145,9 +145,13 @@ impl Engine {
             Action::Pull(_) => self.manners.pull,
             Action::Create(_) | Action::Start(..) => self.manners.start,
             Action::MakeNetwork(..) | Action::RemoveNetwork(..) | Action::ListNetworks => self.manners.start,
-            Action::Check(_) | Action::Stop(..) | Action::Remove(..) | Action::List | Action::Inspect(..) => {
-                self.manners.answer
-            }
+            Action::Check(_)
+            | Action::Stop(..)
+            | Action::Remove(..)
+            | Action::List
+            | Action::Inspect(..)
+            | Action::Lay(..)
+            | Action::Clear(_) => self.manners.answer,
         };
         let half = self.rng.range(low, high) / 2;
         Out::Later(half, Op::Act(id, action))
@@ -270,6 +274,7 @@ impl Engine {
                 let all = self.bridges.all();
                 self.done(id, Ok(Success::Networks(all)))
             }
+            Action::Lay(..) | Action::Clear(_) => self.done(id, Ok(Success::Done)),
             Action::Inspect(_, container) => {
                 let seen = self.entries.get(&container).map(|entry| entry.container.clone());
                 self.done(id, Ok(Success::Inspected(seen)))

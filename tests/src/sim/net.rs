@@ -99,6 +99,8 @@ pub fn key(channel: Channel) -> u8 {
         Channel::Renew => 9,
         Channel::Certificate => 10,
         Channel::Mesh => 11,
+        Channel::Unseal => 12,
+        Channel::Sealed => 13,
     }
 }
 

@@ -17,6 +17,7 @@ pub fn up(message: &UpMessage) -> String {
         UpMessage::Bye(bye) => format!("bye of session {}: {:?}", bye.session, bye.reason),
         UpMessage::Answer(_) => "answer".to_owned(),
         UpMessage::Mesh(mesh) => format!("mesh, holds routes {:?}", mesh.held),
+        UpMessage::Unseal(question) => format!("asks for the {}", question.item),
         UpMessage::Renew(renew) => format!("asks for a certificate in session {}", renew.session),
     }
 }
@@ -36,6 +37,7 @@ pub fn down(message: &DownMessage) -> String {
         DownMessage::Lease(lease) => format!("lease for report {} of session {}", lease.sequence, lease.session),
         DownMessage::Ask(ask) => format!("ask {ask:?}"),
         DownMessage::Certificate(_) => "certificate".to_owned(),
+        DownMessage::Sealed(sealed) => format!("answer to question {}", sealed.request),
         DownMessage::Routes(routes) => format!("routes {}.{}", routes.epoch, routes.number),
     }
 }
@@ -62,6 +64,8 @@ pub fn action(action: &Action) -> String {
         Action::RemoveNetwork(name, _) => format!("remove network {name}"),
         Action::ListNetworks => "list networks".to_owned(),
         Action::List => "list".to_owned(),
+        Action::Lay(placement, _) => format!("lay the files of {placement}"),
+        Action::Clear(placement) => format!("clear the files of {placement}"),
         Action::Inspect(placement, id) => format!("inspect {placement} in {}", id.short()),
     }
 }

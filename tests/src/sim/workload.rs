@@ -107,7 +107,8 @@ impl Wanted {
             | Wish::Resume(_)
             | Wish::Forget(_)
             | Wish::ConfirmLoss(_)
-            | Wish::ImagePlatforms { .. } => (),
+            | Wish::ImagePlatforms { .. }
+            | Wish::FileChanged(_) => (),
         }
     }
 }
@@ -418,6 +419,7 @@ pub fn touches(wish: &Wish) -> String {
         Wish::ConfirmLoss(_) => "loss".to_owned(),
         Wish::Devices { .. } => "devices".to_owned(),
         Wish::ImagePlatforms { image, .. } => image.clone(),
+        Wish::FileChanged(file) => file.to_string(),
     }
 }
 

@@ -46,6 +46,10 @@ pub struct ModelEngine {
     pub network_fails: Option<EngineError>,
     /// Every network made or removed, in order.
     pub network_history: Vec<String>,
+    /// Copies whose secrets and configs are there.
+    pub laid: BTreeSet<u64>,
+    /// Why they cannot be had.
+    pub no_files: Option<EngineError>,
 }
 
 impl ModelEngine {
@@ -72,6 +76,7 @@ impl ModelEngine {
             loss: loss.into(),
             spec: Arc::new(spec),
             name_servers: vec![],
+            files: vec![],
         });
         self.start(&id);
         self.starts = 0;

@@ -380,9 +380,14 @@ impl Device {
                 let time = self.engine.end_time.min(grace);
                 self.later(time, Due::Stopped(id, container));
             }
+            Action::Lay(..) => {
+                let outcome = self.engine.no_files.clone().map_or(Ok(Success::Done), Err);
+                self.later(Duration::from_millis(5), Due::Done(id, outcome));
+            }
             Action::Remove(..)
             | Action::List
             | Action::Inspect(..)
+            | Action::Clear(_)
             | Action::MakeNetwork(..)
             | Action::RemoveNetwork(..)
             | Action::ListNetworks => {
@@ -471,6 +476,14 @@ impl Device {
             (Action::MakeNetwork(spec, _), _) => self.engine.make_network(&spec),
             (Action::RemoveNetwork(name, _), _) => self.engine.remove_network(&name),
             (Action::ListNetworks, _) => Ok(Success::Networks(self.engine.networks.values().cloned().collect())),
+            (Action::Lay(placement, _), ok) => {
+                self.engine.laid.insert(placement.0);
+                ok
+            }
+            (Action::Clear(placement), ok) => {
+                self.engine.laid.remove(&placement.0);
+                ok
+            }
             (Action::Check(_) | Action::Stop(..), ok) => ok,
         };
         self.finish(id, outcome);

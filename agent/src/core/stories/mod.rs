@@ -2,6 +2,7 @@
 
 mod exclusive;
 mod faults;
+mod files;
 mod fleets;
 mod networks;
 mod policy;

@@ -2,6 +2,7 @@
 //! of it. Paths are looked at here, because only here is the time to do so.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use bollard::models::VolumeCreateRequest;
 use outrigger_protocol::{ContainerSpec, MountKind};
@@ -12,7 +13,7 @@ use super::super::{EngineError, NewContainer, label};
 use super::ask::encode;
 use super::{CHANGE, DockerEngine, boxed};
 use crate::policy::place::{self, Place};
-use crate::policy::{Demand, Guarded, Made, made_demands};
+use crate::policy::{Demand, Guarded, Made, MadeMount, made_demands};
 
 /// A mounted path: where in the container, and where it led before the start.
 struct Looked {
@@ -97,6 +98,7 @@ impl DockerEngine {
         let policy = &self.config.policy;
         let mut guarded = policy.guarded.clone();
         guarded.0.extend(self.root.get().map(|root| root.display().to_string()));
+        guarded.0.push(self.config.files.root().display().to_string());
         let covered = Guarded::covers(&guarded, source).map(|why| format!("`{source}`: {why}"));
         match covered.map_or_else(|| place::find(source, &guarded), Err) {
             Ok(place) => Ok(place),
@@ -110,7 +112,8 @@ impl DockerEngine {
     /// Starts a container if what the engine has made of it is allowed, and ends it at once if it sees another place than
     /// the one that was looked at.
     pub(super) async fn start_allowed(&self, id: &str) -> Result<(), EngineError> {
-        let made = self.made(id).await?;
+        let mut made = self.made(id).await?;
+        self.take_files(&mut made);
         self.judge(&made_demands(&made))?;
         let mut looked = Vec::new();
         for mount in made.mounts.into_iter().flatten() {
@@ -139,6 +142,23 @@ impl DockerEngine {
                 let told = format!("the mount of `{}`: it led elsewhere when the container started", other.source);
                 Err(EngineError::NotAllowed { reason: self.config.policy.refusal(&told).reason })
             }
+        }
+    }
+
+    /// Leaves out the secrets and configs that we have put there for this very copy, read-only: they need nobody's word.
+    /// Those of another copy do.
+    fn take_files(&self, made: &mut Made) {
+        let labels = made.config.labels.as_ref();
+        let placement = labels.and_then(|labels| label::placement(labels.get(label::PLACEMENT)?));
+        let Some(folder) = placement.map(|placement| self.config.files.folder(placement)) else { return };
+        let is_file = |mount: &MadeMount| {
+            let source = Path::new(&mount.source);
+            let is_number =
+                source.file_name().is_some_and(|name| name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()));
+            mount.sort == "bind" && !mount.writable && source.parent() == Some(&folder) && is_number
+        };
+        if let Some(mounts) = &mut made.mounts {
+            mounts.retain(|mount| !is_file(mount));
         }
     }
 

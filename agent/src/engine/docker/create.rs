@@ -47,7 +47,8 @@ pub(super) fn body(new: &NewContainer, config: &DockerConfig) -> ContainerCreate
 
 fn host_config(new: &NewContainer, config: &DockerConfig) -> HostConfig {
     let (spec, flavour) = (&*new.spec, config.flavour);
-    let (binds, mounts) = mounts::split(&spec.mounts);
+    let (binds, mut mounts) = mounts::split(&spec.mounts);
+    mounts.extend(new.files.iter().map(mounts::file));
     let caps = guard::capabilities(spec);
     HostConfig {
         binds: some(binds),

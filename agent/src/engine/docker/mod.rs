@@ -14,10 +14,11 @@ use bollard::Docker;
 use bollard::query_parameters::{
     CreateContainerOptions, RemoveContainerOptions, RemoveImageOptions, StopContainerOptions,
 };
-use outrigger_protocol::{DeviceName, LogChunk, LogsRequest, Platform};
+use outrigger_protocol::{DeviceName, LogChunk, Login, LogsRequest, Platform};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
+use crate::files::FilesDir;
 use crate::policy::Policy;
 
 use super::{
@@ -60,6 +61,8 @@ pub struct DockerConfig {
     pub device: DeviceName,
     /// What the owner of the device allows.
     pub policy: Arc<Policy>,
+    /// Where the secrets and configs of containers are.
+    pub files: FilesDir,
 }
 
 /// Which engine speaks the API.
@@ -191,9 +194,10 @@ impl Engine for DockerEngine {
         &self,
         image: &str,
         platform: Option<Platform>,
+        login: Option<&Login>,
         progress: watch::Sender<PullProgress>,
     ) -> Result<String, EngineError> {
-        self.pull_image(image, platform, &progress).await
+        self.pull_image(image, platform, login, &progress).await
     }
 
     async fn remove_image(&self, image: &str, digest: &str) -> Result<(), EngineError> {

@@ -198,6 +198,7 @@ mod tests {
             scope: scope.to_owned(),
             device: "pi".parse().unwrap(),
             policy: Arc::new(Policy::default()),
+            files: crate::files::FilesDir::of(std::path::Path::new("/run/x"), "pi", std::path::Path::new("/var/x")),
         }
     }
 

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bollard::auth::DockerCredentials;
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt;
-use outrigger_protocol::Platform;
+use outrigger_protocol::{Login, Platform, registry_of};
 use tokio::sync::watch;
 
 use super::super::{EngineError, PullProgress};
@@ -22,6 +23,7 @@ impl DockerEngine {
         &self,
         image: &str,
         platform: Option<Platform>,
+        login: Option<&Login>,
         progress: &watch::Sender<PullProgress>,
     ) -> Result<String, EngineError> {
         let options = CreateImageOptions {
@@ -29,7 +31,11 @@ impl DockerEngine {
             platform: platform.map(|platform| platform.to_string()).unwrap_or_default(),
             ..CreateImageOptions::default()
         };
-        let mut stream = std::pin::pin!(self.client()?.create_image(Some(options), None, None));
+        let mut stream = std::pin::pin!(self.client()?.create_image(
+            Some(options),
+            None,
+            login.map(|login| credentials(login, image))
+        ));
         let mut layers = Layers::default();
         loop {
             let next = tokio::time::timeout(STALL, stream.next()).await;
@@ -48,6 +54,19 @@ impl DockerEngine {
             image: image.to_owned(),
             reason: "the engine says that it has pulled it, and does not have it".to_owned(),
         })
+    }
+}
+
+/// They go along with this one request; the engine keeps them no longer than that.
+fn credentials(login: &Login, image: &str) -> DockerCredentials {
+    let registry = registry_of(image);
+    // The name by which Docker itself knows its own registry.
+    let address = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
+    DockerCredentials {
+        username: Some(login.username.clone()),
+        password: Some(login.password.clone()),
+        serveraddress: Some(address.to_owned()),
+        ..DockerCredentials::default()
     }
 }
 

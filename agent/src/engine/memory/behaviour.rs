@@ -25,6 +25,8 @@ pub struct ImageBehaviour {
     pub bytes: u64,
     /// Why it cannot be pulled.
     pub pull_fails: Option<String>,
+    /// Name and password that its registry wants; none: it wants none.
+    pub login: Option<(String, String)>,
     /// Why its containers cannot be started.
     pub start_fails: Option<String>,
     /// What its containers do.
@@ -69,6 +71,7 @@ impl Default for ImageBehaviour {
         Self {
             bytes: 1_000_000,
             pull_fails: None,
+            login: None,
             start_fails: None,
             program: Program::BecomesHealthy { after: Duration::from_secs(1) },
         }

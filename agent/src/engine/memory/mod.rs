@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_protocol::{CgroupVersion, EngineKind, LogChunk, LogStream, LogsRequest, PlacementId, Platform};
+use outrigger_protocol::{CgroupVersion, EngineKind, LogChunk, LogStream, Login, LogsRequest, PlacementId, Platform};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::{
-    Container, ContainerId, ContainerState, Description, Engine, EngineError, EngineEvent, Health, Network, NetworkId,
-    Networks, NewContainer, NewNetwork, PullProgress,
+    Container, ContainerId, ContainerState, Description, Engine, EngineError, EngineEvent, FileBind, Health, Network,
+    NetworkId, Networks, NewContainer, NewNetwork, PullProgress,
 };
 
 mod behaviour;
@@ -91,6 +91,12 @@ impl MemoryEngine {
     #[must_use]
     pub fn containers(&self) -> Vec<Container> {
         self.world.containers()
+    }
+
+    /// The secrets and configs that the container of this placement was made with.
+    #[must_use]
+    pub fn files(&self, placement: PlacementId) -> Vec<FileBind> {
+        self.world.files(placement)
     }
 
     /// Starts and stops since the beginning: a test for "stops nothing" counts them.
@@ -208,6 +214,7 @@ impl Engine for MemoryEngine {
         &self,
         image: &str,
         _platform: Option<Platform>,
+        login: Option<&Login>,
         progress: watch::Sender<PullProgress>,
     ) -> Result<String, EngineError> {
         self.world.check_up()?;
@@ -218,6 +225,12 @@ impl Engine for MemoryEngine {
             progress.send_replace(PullProgress { done, total: pulled.bytes });
             sleep(behaviour.pull / PULL_STEPS).await;
             self.world.check_up()?;
+        }
+        let shown = login.map(|login| (login.username.as_str(), login.password.as_str()));
+        if let Some((name, password)) = &pulled.login
+            && shown != Some((name, password))
+        {
+            return Err(EngineError::PullFailed { image: image.to_owned(), reason: "authentication required".into() });
         }
         if let Some(reason) = pulled.pull_fails {
             return Err(EngineError::PullFailed { image: image.to_owned(), reason });

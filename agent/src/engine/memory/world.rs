@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use outrigger_protocol::{HealthcheckTest, LogChunk, PlacementId, PortProtocol, PublishMode, PublishedPort};
 use tokio::sync::broadcast;
 
-use super::super::{Container, ContainerId, ContainerState, EngineError, Health, NewContainer};
+use super::super::{Container, ContainerId, ContainerState, EngineError, FileBind, Health, NewContainer};
 use super::Behaviour;
 use super::networks::Bridges;
 
@@ -41,6 +41,7 @@ struct Inside {
 struct Entry {
     container: Container,
     wanted_ports: Vec<PublishedPort>,
+    files: Vec<FileBind>,
     has_healthcheck: bool,
     start_fails: Option<String>,
     /// Which start of the engine's is the last one of this container: timers of earlier ones do nothing.
@@ -110,6 +111,12 @@ impl World {
 
     pub(super) fn container(&self, id: &ContainerId) -> Option<Container> {
         self.inside().containers.get(id).map(|entry| entry.container.clone())
+    }
+
+    pub(super) fn files(&self, placement: PlacementId) -> Vec<FileBind> {
+        let inside = self.inside();
+        let found = inside.containers.values().find(|entry| entry.container.placement == placement);
+        found.map(|entry| entry.files.clone()).unwrap_or_default()
     }
 
     pub(super) fn starts_and_stops(&self) -> (u64, u64) {
@@ -279,6 +286,7 @@ impl Inside {
             },
             // Those of the other mode are the proxy's.
             wanted_ports: new.spec.ports.iter().filter(|port| port.mode == PublishMode::Host).cloned().collect(),
+            files: new.files.clone(),
             has_healthcheck: check.is_some_and(|check| check.test != HealthcheckTest::Disabled),
             start_fails: self.behaviour.of_image(&new.spec.image).start_fails,
             start: 0,

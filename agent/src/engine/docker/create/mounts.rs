@@ -5,6 +5,8 @@ use bollard::models::{
 };
 use outrigger_protocol::{Mount, MountKind};
 
+use crate::engine::FileBind;
+
 /// Docker has two ways to say them. Only the old one (`binds`) makes a missing path of a bind in every version, and it
 /// cannot say a path with a colon; all others go the new way.
 pub(super) fn split(mounts: &[Mount]) -> (Vec<String>, Vec<DockerMount>) {
@@ -51,6 +53,17 @@ fn new_mount(mount: &Mount) -> DockerMount {
             }),
             ..base
         },
+    }
+}
+
+/// A secret or config. The new way refuses a path that is not there, so none is ever made as a folder.
+pub(super) fn file(bind: &FileBind) -> DockerMount {
+    DockerMount {
+        typ: Some(MountType::BIND),
+        source: Some(bind.source.display().to_string()),
+        target: Some(bind.target.clone()),
+        read_only: Some(true),
+        ..DockerMount::default()
     }
 }
 

@@ -4,16 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    Attachment, Bytes, CgroupLimits, DeviceMapping as Mapping, MilliCpu, Mount, MountKind, PlacementId, PortProtocol,
-    PublishMode, Ulimit,
+    Attachment, Bytes, CgroupLimits, ContainerSpec, DeviceMapping as Mapping, MilliCpu, Mount, MountKind, PlacementId,
+    PortProtocol, PublishMode, Ulimit,
 };
 
 use super::super::super::LossLabel;
 use super::*;
+use crate::engine::FileBind;
+use crate::files::FilesDir;
 
 fn config(scope: &str, flavour: Flavour) -> DockerConfig {
     let device = "pi-4".parse().unwrap();
-    DockerConfig { socket: "/run/docker.sock".into(), flavour, scope: scope.to_owned(), device, policy: Arc::default() }
+    let files = FilesDir::of(std::path::Path::new("/run/x"), "pi", std::path::Path::new("/var/x"));
+    DockerConfig {
+        socket: "/run/docker.sock".into(),
+        flavour,
+        scope: scope.to_owned(),
+        device,
+        policy: Arc::default(),
+        files,
+    }
 }
 
 fn new(spec: ContainerSpec) -> NewContainer {
@@ -25,6 +35,7 @@ fn new(spec: ContainerSpec) -> NewContainer {
         loss: LossLabel::Exclusive,
         spec: Arc::new(spec),
         name_servers: vec!["10.212.8.1".parse().unwrap()],
+        files: vec![],
     }
 }
 
@@ -309,4 +320,16 @@ fn the_engine_opens_only_the_ports_that_are_its_own() {
     let ports = vec![port(8080, PublishMode::Ingress), port(8081, PublishMode::Host)];
     let body = json(ContainerSpec { ports, ..ContainerSpec::default() });
     assert_eq!(body["HostConfig"]["PortBindings"], serde_json::json!({"80/tcp": [{"HostPort": "8081"}]}));
+}
+
+#[test]
+fn secrets_are_mounted_read_only_and_nothing_of_them_stands_in_the_environment() {
+    let bind = FileBind { source: "/run/x/pi.files/42/0".into(), target: "/run/secrets/db".to_owned() };
+    let new = NewContainer { files: vec![bind], ..new(ContainerSpec::default()) };
+    let made = serde_json::to_value(body(&new, &config("pi-4", Flavour::Docker))).unwrap();
+    let expected = serde_json::json!([{
+        "Type": "bind", "Source": "/run/x/pi.files/42/0", "Target": "/run/secrets/db", "ReadOnly": true,
+    }]);
+    assert_eq!(made["HostConfig"]["Mounts"], expected);
+    assert!(!made["Env"].to_string().contains("secrets"), "{}", made["Env"]);
 }

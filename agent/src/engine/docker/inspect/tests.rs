@@ -10,6 +10,7 @@ fn config(scope: &str) -> DockerConfig {
         scope: scope.to_owned(),
         device: scope.parse().unwrap(),
         policy: std::sync::Arc::default(),
+        files: crate::files::FilesDir::of(std::path::Path::new("/run/x"), scope, std::path::Path::new("/var/x")),
     }
 }
 
