@@ -58,7 +58,7 @@ impl Hub {
 
     /// Why it does not start.
     pub async fn fails_to_start(&self) -> String {
-        start(self.config.clone()).await.err().expect("it starts").to_string()
+        start(self.config.clone()).await.expect_err("it starts").to_string()
     }
 
     pub async fn stop(&mut self) {
