@@ -94,7 +94,7 @@ fn put(root: &mut Value, path: &[&str], text: &str) {
     let is_section = at.is_object();
     let value = value_of(path, text);
     // `tls=true` beside `tls.certresolver=x` says nothing more.
-    if !(is_section && !value.is_object()) {
+    if !is_section || value.is_object() {
         *at = value;
     }
 }
