@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code)]
 
+mod cables;
 #[path = "../loopback/datagrams.rs"]
 mod datagrams;
 mod place;
