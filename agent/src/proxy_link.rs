@@ -147,14 +147,16 @@ async fn connect(
         (Err(error), Place::Own { .. }) if !is_needed => return Err(silent(error)),
         (Err(_), Place::Own { socket, scope }) => start(socket, scope).await?,
     }
-    let deadline = tokio::time::Instant::now() + STARTS_WITHIN;
-    loop {
-        match Client::connect(path).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) if tokio::time::Instant::now() >= deadline => return Err(silent(error)),
-            Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+    let looking = async {
+        loop {
+            match Client::connect(path).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
         }
-    }
+    };
+    let found = tokio::time::timeout(STARTS_WITHIN, looking).await;
+    found.map_err(|_| silent(io::ErrorKind::TimedOut.into()))
 }
 
 /// Starts the proxy from this very program, as a process that does not end with this one. It detaches itself, so what is

@@ -117,6 +117,17 @@ impl Table {
         Some(Virtual { network: network.name.clone(), service: Arc::clone(self.services.get(service)?) })
     }
 
+    /// Whether a device of the fleet may speak with us at all: one that the hub says has business here, or any while a copy here
+    /// has a published port, because every device opens that. Each stream is judged once more, by copy and port.
+    pub(crate) fn admits(&self, device: &DeviceName) -> bool {
+        let is_public = || {
+            let mut services = self.wanted.routes.services.iter();
+            services
+                .any(|one| !one.published.is_empty() && one.endpoints.iter().any(|endpoint| endpoint.peer.is_none()))
+        };
+        self.peer(device).is_some() || is_public()
+    }
+
     pub(crate) fn peer(&self, device: &DeviceName) -> Option<&Peer> {
         self.wanted.routes.peers.iter().find(|peer| peer.device == *device)
     }
@@ -129,7 +140,6 @@ impl Table {
         protocol: PortProtocol,
         port: u16,
     ) -> Option<(&LocalCopy, &Arc<Service>)> {
-        self.peer(caller)?;
         let copy = self.wanted.copies.iter().find(|copy| copy.placement == placement)?;
         let service = self.services.get(&copy.service)?;
         let may = service.callers.contains(caller) || service.published.contains(&(protocol, port));

@@ -55,6 +55,7 @@ pub enum Action {
 pub type Outcome = Result<Success, EngineError>;
 
 /// What came of an action that went well.
+#[allow(clippy::large_enum_variant, reason = "one at a time, and soon taken apart")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Success {
     /// Of [`Action::Check`]: the digest, where the image is there.

@@ -237,6 +237,7 @@ pub struct PullProgress {
 }
 
 /// What an engine tells by itself.
+#[allow(clippy::large_enum_variant, reason = "one at a time, and soon taken apart")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineEvent {
     /// All networks of our scope. Told before each [`EngineEvent::Listed`].

@@ -1,6 +1,5 @@
 //! The shell's part in the service network: what is handed to the proxy, and what is kept for the next agent.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use outrigger_protocol::BootId;
@@ -56,7 +55,7 @@ impl MeshLink {
         let identity = self.identity.as_ref()?;
         let joined = identity.read().ok().flatten()?;
         let hub = joined.hub.mqtt.first().map(|hub| hub.host.clone()).unwrap_or_default();
-        Some(Reach { identity: PathBuf::from(identity.path()), port: self.port, hub })
+        Some(Reach { identity: identity.path(), port: self.port, hub })
     }
 
     /// Where the proxy will listen for other devices once something needs it. Told before it runs: the hub says what there is to

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use hickory_proto::op::ResponseCode;
 use outrigger_protocol::NetworkName;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::forward::{Transport, forward};
 use super::message::{Question, Unasked};
 use super::names::{Meaning, Names};
 use super::resolvers::Resolvers;
+use crate::clock;
 
 /// Bytes of an answer by TCP.
 const TCP_ROOM: usize = 65_535;
@@ -59,7 +59,7 @@ impl Answerer {
 
     fn servers(&self) -> Vec<SocketAddr> {
         let own = self.own.borrow();
-        let all = self.resolvers.servers(Instant::now());
+        let all = self.resolvers.servers(clock::instant());
         all.into_iter().filter(|server| !own.contains(&server.ip())).collect()
     }
 }

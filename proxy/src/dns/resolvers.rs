@@ -89,7 +89,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("resolv.conf");
         let resolvers = Resolvers::at(path.clone(), 53);
-        let first = |resolvers: &Resolvers| resolvers.servers(Instant::now())[0].ip().to_string();
+        let first = |resolvers: &Resolvers| resolvers.servers(crate::clock::instant())[0].ip().to_string();
         assert_eq!(first(&resolvers), "127.0.0.1");
         fs::write(&path, "nameserver 10.0.0.1\n").unwrap();
         assert_eq!(first(&resolvers), "127.0.0.1", "not looked at again at once");

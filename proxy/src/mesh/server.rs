@@ -95,7 +95,7 @@ pub(crate) async fn meet(shared: &Shared, wire: impl Wire) -> io::Result<(Device
     let stream = TlsAcceptor::from(tls.server()).accept(wire).await?;
     let name = peer_name(stream.get_ref().1.peer_certificates()).and_then(|name| name.parse().ok());
     let name: DeviceName = name.ok_or_else(|| io::Error::other("the certificate names no device"))?;
-    if shared.table().peer(&name).is_none() {
+    if !shared.table().admits(&name) {
         return Err(io::Error::other(format!("the device {name} has no business here")));
     }
     Ok((name, stream))
@@ -114,9 +114,9 @@ pub(crate) async fn attend(shared: Arc<Shared>, caller: DeviceName, wire: impl W
     // The device may be none of ours any more: then nothing of its goes on.
     let dismissed = async {
         let mut tables = shared.tables();
-        while tables.wait_for(|table| table.peer(&caller).is_none()).await.is_ok() {
+        while tables.wait_for(|table| !table.admits(&caller)).await.is_ok() {
             tokio::time::sleep(super::GRACE).await;
-            if tables.borrow_and_update().peer(&caller).is_none() {
+            if !tables.borrow_and_update().admits(&caller) {
                 return;
             }
         }
