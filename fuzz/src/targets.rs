@@ -129,6 +129,11 @@ fn body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> bool {
 fn bodies(bytes: &[u8]) -> bool {
     let understood = [
         body::<api::JoinRequest>(bytes),
+        body::<api::KnockRequest>(bytes),
+        body::<api::CodeApproval>(bytes),
+        body::<api::UserRequest>(bytes),
+        body::<api::LoginRequest>(bytes),
+        body::<api::PasswordRequest>(bytes),
         body::<api::InviteRequest>(bytes),
         body::<api::TokenRequest>(bytes),
         body::<api::SetupRequest>(bytes),
