@@ -437,6 +437,16 @@ mod tests {
         assert!(problems("mdns = \"maybe\"")[0].contains("neither true nor false"));
     }
 
+    /// Otherwise the fleet would be gone with the container, or the hub could not even start.
+    #[test]
+    fn the_image_keeps_the_state_where_the_hub_puts_it() {
+        let dockerfile = include_str!("../../images/hub/Dockerfile");
+        let state_dir = super::default("state_dir");
+        for line in [format!("COPY --chown=65532:65532 state {state_dir}"), format!("VOLUME {state_dir}")] {
+            assert!(dockerfile.lines().any(|found| found == line), "no `{line}`");
+        }
+    }
+
     #[test]
     fn all_problems_are_told_at_once_with_their_line() {
         let text =

@@ -107,7 +107,7 @@ pub enum ConfigError {
     #[error("the identity of this device cannot be used; join anew: outrigger-agent join … --again")]
     Identity(#[from] crate::identity::IdentityError),
     /// Something in it, or in the flags, is wrong. All that is wrong is told at once.
-    #[error("{from} does not make sense:{}", list(problems))]
+    #[error("{} not make sense:{}", subject(from, problems), list(problems))]
     Nonsense {
         /// What was read.
         from: String,
@@ -123,6 +123,15 @@ pub struct Problem {
     pub line: Option<usize>,
     /// What is wrong, and what would be right.
     pub text: String,
+}
+
+/// The file is at fault only if a line of it is: a mistake in a flag must not send anybody to a file, which need not exist.
+fn subject(from: &str, problems: &[Problem]) -> String {
+    if problems.iter().any(|problem| problem.line.is_some()) {
+        format!("{from} does")
+    } else {
+        "the settings do".to_owned()
+    }
 }
 
 fn list(problems: &[Problem]) -> String {

@@ -50,6 +50,24 @@ fn all_that_is_wrong_is_told_at_once_with_its_line() {
 }
 
 #[test]
+fn a_mistake_in_a_flag_does_not_accuse_the_file() {
+    let flags = Raw { name: Some(Placed { value: "Bad Name".into(), line: None }), ..Raw::default() };
+    let error = Config::check("agent.toml", Raw::parse(""), flags, &around()).unwrap_err().to_string();
+    assert!(error.starts_with("the settings do not make sense:\n  - `Bad Name` cannot be"), "{error}");
+    let error = check("name = 'Bad Name'\n").unwrap_err().to_string();
+    assert!(error.starts_with("agent.toml does not make sense:\n  - line 1: `Bad Name` cannot be"), "{error}");
+}
+
+/// Otherwise the identity would be gone with the container.
+#[test]
+fn the_image_keeps_the_state_where_the_agent_puts_it() {
+    let dockerfile = include_str!("../../../images/agent/Dockerfile");
+    for line in [format!("COPY state {DEFAULT_STATE_DIR}"), format!("VOLUME {DEFAULT_STATE_DIR}")] {
+        assert!(dockerfile.lines().any(|found| found == line), "no `{line}`");
+    }
+}
+
+#[test]
 fn images_are_kept_or_removed_within_limits_that_make_sense() {
     let limits = |text: &str| check(text).map(|config| config.images.map(|l| (l.above.value(), l.down_to.value())));
     assert_eq!(limits("").unwrap(), Some((850, 800)));
