@@ -56,6 +56,8 @@ pub enum Change {
         /// Devices that were there before.
         of: u32,
     },
+    /// While nothing moves, half of the fleet is back, or no longer.
+    HalfBack(bool),
     /// A replica gets a copy on a device.
     Place {
         /// The new copy.

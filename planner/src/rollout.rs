@@ -436,7 +436,9 @@ fn number_of(change: &Change, service: &Service) -> Option<u32> {
     let replica = match change {
         Change::Place { replica, .. } | Change::Run { replica, .. } | Change::Drop { replica, .. } => replica,
         Change::Stopped { replica, .. } => replica,
-        Change::Liveness { .. } | Change::SafeMode { .. } | Change::Pending { .. } => return None,
+        Change::Liveness { .. } | Change::SafeMode { .. } | Change::HalfBack(_) | Change::Pending { .. } => {
+            return None;
+        }
         Change::Roll { .. } | Change::Avoid { .. } => return None,
     };
     (replica.service == service.name).then_some(replica.number)
