@@ -82,6 +82,7 @@ pub async fn run<E: Engine>(
         generic: config.generic.clone(),
         address: None,
         mesh_port: None,
+        policy: policy.digest(),
     };
     let facts = probe::facts(&root, own.clone()).ok_or(RunError::Architecture)?;
     let settings = Settings {

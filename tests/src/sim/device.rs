@@ -182,6 +182,7 @@ fn facts(index: usize, rng: &mut Rng) -> Facts {
         root_on_flash: true,
         address: None,
         mesh_port: None,
+        policy: 0,
     }
 }
 
