@@ -21,8 +21,10 @@ use outrigger_agent::leave::Leaving;
 use outrigger_agent::mqtt::Route;
 use outrigger_agent::policy::Policy;
 use outrigger_agent::probe::Root;
+use outrigger_agent::run;
+use outrigger_agent::signals::{Signals, Told};
 use outrigger_agent::state::{StateDir, StateError};
-use outrigger_agent::{run, signals};
+use outrigger_protocol::ByeReason;
 use tracing_subscriber::filter::LevelFilter;
 
 /// How often a device that has not joined looks whether it has.
@@ -107,13 +109,47 @@ async fn joined(args: &Args) -> anyhow::Result<Config> {
 }
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
-    let mut shutdown = std::pin::pin!(signals::shutdown().context("cannot listen for signals")?);
-    // Both may be cancelled: waiting holds nothing, and the signal is listened to further.
-    let config = tokio::select! {
-        _ = &mut shutdown => return Ok(()),
-        config = joined(args) => config?,
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let mut config = loop {
+        // Both may be cancelled: waiting holds nothing, and no signal is lost. It reads its settings again by itself.
+        tokio::select! {
+            told = signals.next() => if told != Told::Reload { return Ok(()) },
+            config = joined(args) => break config?,
+        }
     };
+    while serve_once(config.clone(), &mut signals).await? == After::Reload {
+        match args.config() {
+            Ok(read) => config = read,
+            Err(error) => tracing::warn!("the former settings stay in force: {:#}", anyhow::Error::from(error)),
+        }
+    }
+    Ok(())
+}
+
+/// What comes after the agent has run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    End,
+    /// It begins anew in the same process.
+    Reload,
+}
+
+/// Runs the agent until a signal ends it or has it read its files again. The latter is a restart like any other: the hub is
+/// told so, containers go on and are adopted, and everything that depends on a setting or on the owner's policy is made
+/// from what the files say then.
+async fn serve_once(config: Config, signals: &mut Signals) -> anyhow::Result<After> {
     let policy = Arc::new(config.load_policy());
+    let mut after = After::End;
+    let shutdown = async {
+        match signals.next().await {
+            Told::End(reason) => reason,
+            Told::Reload => {
+                tracing::info!("settings and the owner's policy are read again");
+                after = After::Reload;
+                ByeReason::Restart
+            }
+        }
+    };
     match config.engine.clone() {
         EngineChoice::Docker(socket) => {
             let engine = docker(&config, &policy, socket, Flavour::Docker);
@@ -128,7 +164,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             run::run(config, policy, engine, shutdown).await?;
         }
     }
-    Ok(())
+    Ok(after)
 }
 
 /// Exit code 0 if the device belongs to no fleet now, 1 if it was not to be.
