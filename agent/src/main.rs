@@ -22,9 +22,10 @@ use outrigger_agent::leave::Leaving;
 use outrigger_agent::mqtt::Route;
 use outrigger_agent::policy::Policy;
 use outrigger_agent::probe::{self, OwnFacts, Root};
+use outrigger_agent::signals::{Signals, Told};
 use outrigger_agent::state::{StateDir, StateError};
-use outrigger_agent::{proxy_link, run, signals};
-use outrigger_protocol::FleetId;
+use outrigger_agent::{proxy_link, run};
+use outrigger_protocol::{ByeReason, FleetId};
 use outrigger_proxy::{Control, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -88,13 +89,12 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn proxy(how: &ProxyArgs, scope: Option<&str>) -> anyhow::Result<()> {
-    let shutdown = signals::shutdown().context("cannot listen for signals")?;
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
     let control = how.socket.clone().map_or(Control::Handed, Control::Path);
     let settings = Settings::new(control, scope.unwrap_or("outrigger").to_owned());
-    Ok(outrigger_proxy::run(settings, async {
-        let _ = shutdown.await;
-    })
-    .await?)
+    // It has no settings of its own to read again.
+    let ended = async { while signals.next().await == Told::Reload {} };
+    Ok(outrigger_proxy::run(settings, ended).await?)
 }
 
 async fn join(args: &Args, how: &JoinArgs) -> anyhow::Result<()> {
@@ -170,13 +170,47 @@ async fn joined(args: &Args) -> anyhow::Result<Config> {
 }
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
-    let mut shutdown = std::pin::pin!(signals::shutdown().context("cannot listen for signals")?);
-    // Both may be cancelled: waiting holds nothing, and the signal is listened to further.
-    let config = tokio::select! {
-        _ = &mut shutdown => return Ok(()),
-        config = joined(args) => config?,
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let mut config = loop {
+        // Both may be cancelled: waiting holds nothing, and no signal is lost. It reads its settings again by itself.
+        tokio::select! {
+            told = signals.next() => if told != Told::Reload { return Ok(()) },
+            config = joined(args) => break config?,
+        }
     };
+    while serve_once(config.clone(), &mut signals).await? == After::Reload {
+        match args.config() {
+            Ok(read) => config = read,
+            Err(error) => tracing::warn!("the former settings stay in force: {:#}", anyhow::Error::from(error)),
+        }
+    }
+    Ok(())
+}
+
+/// What comes after the agent has run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    End,
+    /// It begins anew in the same process.
+    Reload,
+}
+
+/// Runs the agent until a signal ends it or has it read its files again. The latter is a restart like any other: the hub is
+/// told so, containers go on and are adopted, and everything that depends on a setting or on the owner's policy is made
+/// from what the files say then.
+async fn serve_once(config: Config, signals: &mut Signals) -> anyhow::Result<After> {
     let policy = Arc::new(config.load_policy());
+    let mut after = After::End;
+    let shutdown = async {
+        match signals.next().await {
+            Told::End(reason) => reason,
+            Told::Reload => {
+                tracing::info!("settings and the owner's policy are read again");
+                after = After::Reload;
+                ByeReason::Restart
+            }
+        }
+    };
     match config.engine.clone() {
         EngineChoice::Docker(socket) => {
             let engine = docker(&config, &policy, socket, Flavour::Docker);
@@ -191,7 +225,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             run::run(config, policy, engine, shutdown).await?;
         }
     }
-    Ok(())
+    Ok(after)
 }
 
 /// Exit code 0 if the device belongs to no fleet now, 1 if it was not to be.

@@ -93,6 +93,7 @@ pub async fn run<E: Engine>(
         generic: config.generic.clone(),
         address: None,
         mesh_port: kept.mesh_port.or(mesh.promised()),
+        policy: policy.digest(),
     };
     let facts = probe::facts(&root, own.clone()).ok_or(RunError::Architecture)?;
     let machine = state.machine()?;

@@ -47,6 +47,9 @@ pub struct Replica {
     /// Why it is so, where that is worth saying: why it waits, cannot run, or is started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Whether owners of devices do not allow it and no other device can take it: nothing comes of waiting.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
     /// Seconds since the state began, as the device says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_s: Option<u64>,

@@ -61,6 +61,8 @@ enum Verdict {
     Settled,
     /// The update of this service has stopped: why.
     Stuck { service: String, reason: String },
+    /// No device is left whose owner allows this replica: what they say.
+    Refused { replica: String, reason: String },
 }
 
 /// Waits until all copies run.
@@ -99,6 +101,15 @@ pub(crate) fn wait(client: &Client, scope: &Scope, limit: Duration, out: &mut Ou
                     hint: format!("mend it and deploy again, or go on with `outrigger resume {service}`"),
                 });
             }
+            Verdict::Refused { replica, reason } => {
+                board.clear();
+                return Err(Failure::Stuck {
+                    message: format!("{replica} will not run: {reason}"),
+                    hint: format!(
+                        "ask for less, or have an owner allow it in the device's policy; `outrigger why {replica}` has every device"
+                    ),
+                });
+            }
             Verdict::Waiting if deadline.is_over() => {
                 board.clear();
                 return Err(timed_out(&view, limit));
@@ -112,6 +123,10 @@ fn verdict(view: &View) -> Verdict {
     if let Some(service) = view.services.iter().find(|service| service.update.state == UpdateState::Paused) {
         let reason = service.update.reason.as_deref().unwrap_or("a new copy did not become healthy");
         return Verdict::Stuck { service: service.name.clone(), reason: reason.to_owned() };
+    }
+    if let Some(replica) = view.replicas.iter().find(|replica| replica.refused) {
+        let reason = replica.detail.as_deref().unwrap_or("the owners of the devices do not allow it");
+        return Verdict::Refused { replica: replica.name.clone(), reason: reason.to_owned() };
     }
     let is_there = |service: &Service| {
         let of_service = || view.replicas.iter().filter(|replica| replica.service == service.name);
@@ -323,6 +338,15 @@ mod tests {
             Update { state: UpdateState::Paused, done: 0, total: 1, reason: Some("web.1 is unhealthy".into()) };
         let stuck = Verdict::Stuck { service: "shop/web".into(), reason: "web.1 is unhealthy".into() };
         assert_eq!(verdict(&view), stuck);
+    }
+
+    #[test]
+    fn what_every_device_refuses_is_not_waited_for() {
+        let said = "no device can take it: pi-1: the owner of the device does not allow privileged containers";
+        let mut refused = samples::pending("shop/web.2", said);
+        refused.refused = true;
+        let view = view(vec![samples::replica("shop/web.1", ReplicaState::Starting, "pi-1"), refused]);
+        assert_eq!(verdict(&view), Verdict::Refused { replica: "shop/web.2".into(), reason: said.into() });
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
     let loaded = store.load()?;
     info!(fleet = %loaded.fleet, epoch = %loaded.epoch, records = loaded.records.len(), "the store is open");
     let events = EventLog::new(loaded.events);
-    let (core, ignored) =
+    let (mut core, ignored) =
         HubCore::restore(loaded.records, config.policy.clone(), loaded.fleet, loaded.epoch, clock::now());
     for record in ignored {
         warn!(record, "left out of what was saved: it fits nothing else");
@@ -155,6 +155,7 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         (Some(pki), Some(port)) => relay::start(pki, (http_address.ip(), port).into(), &mut helpers).await,
         _ => None,
     };
+    core.set_relay_port(relay.map(|address| address.port()));
     let (control, questions) = mpsc::channel(CONTROL);
     let addresses = Addresses { mqtt, http: http_address, relay };
     let histories = Histories::default();

@@ -79,6 +79,7 @@ fn facts(number: usize, boards: Boards) -> Facts {
         root_on_flash: false,
         address: None,
         mesh_port: None,
+        policy: 0,
     }
 }
 

@@ -29,7 +29,10 @@ impl Fleet {
         self.basis += 1;
         let mut notes = Vec::new();
         let may_even = self.may_even();
-        let judged = plan.changes.iter().any(|c| matches!(c, Change::Liveness { .. } | Change::SafeMode { .. }));
+        let judged = plan
+            .changes
+            .iter()
+            .any(|c| matches!(c, Change::Liveness { .. } | Change::SafeMode { .. } | Change::HalfBack(_)));
         self.settle_timers(plan.at, judged);
         for change in &plan.changes {
             self.carry_out(change, plan.at, &mut notes);
@@ -97,6 +100,11 @@ impl Fleet {
         match change {
             Change::Liveness { device, now: liveness, why } => self.carry_liveness(device, *liveness, why, now, notes),
             Change::SafeMode { begins, silent, of } => self.carry_safe_mode(begins.as_deref(), silent, *of, notes),
+            Change::HalfBack(are_back) => {
+                if let Some(safe) = &mut self.safe {
+                    safe.back_at = are_back.then_some(now);
+                }
+            }
             Change::Place { placement, replica, device, revision, stage, reason } => {
                 self.carry_place(*placement, replica, device, (*revision, *stage), reason, now);
             }
@@ -136,7 +144,7 @@ impl Fleet {
     fn carry_safe_mode(&mut self, begins: Option<&str>, silent: &[DeviceName], of: u32, notes: &mut Vec<Note>) {
         if let Some(why) = begins {
             let silent = silent.iter().filter_map(|name| self.devices.find(name)).collect();
-            self.safe = Some(Safe { why: why.to_owned(), silent, of });
+            self.safe = Some(Safe { why: why.to_owned(), silent, of, back_at: None });
             notes.push(Note::new(NoteKind::SafeModeBegan, "nothing moves").because(why));
             return;
         }

@@ -39,6 +39,7 @@ pub(crate) enum Refused<'a> {
     Crowded,
     TooLarge { copies: usize, bytes: usize },
     Failing,
+    Owner(&'a str),
     Home(&'a str),
     Taken,
 }
@@ -224,6 +225,7 @@ impl fmt::Display for Refused<'_> {
                 write!(f, "its assignment would have {copies} copies and {wanted}, more than the {most} of one message")
             }
             Self::Failing => f.write_str("the service kept failing there a while ago"),
+            Self::Owner(why) => f.write_str(why),
             Self::Home(home) => write!(f, "the local volume is on {home}"),
             Self::Taken => f.write_str("another copy of the replica is there"),
         }

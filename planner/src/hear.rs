@@ -77,6 +77,9 @@ impl Fleet {
         self.basis += 1;
         self.deaf += gap;
         self.last_word = self.last_word.map(|(at, patience)| ((at + gap).min(now), patience));
+        if let Some(safe) = &mut self.safe {
+            safe.back_at = safe.back_at.map(|at| (at + gap).min(now));
+        }
         let all: Vec<DeviceIx> = self.devices.iter().map(|(ix, _)| ix).collect();
         for ix in all {
             let Some(device) = self.devices.get_mut(ix) else { continue };

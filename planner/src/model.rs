@@ -111,6 +111,7 @@ fn facts(board: &Board) -> Facts {
         root_on_flash: false,
         address: None,
         mesh_port: None,
+        policy: 0,
     }
 }
 

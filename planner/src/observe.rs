@@ -28,7 +28,12 @@ impl Fleet {
         let also_ran = device.facts.as_ref().is_some_and(|facts| !facts.also_runs.is_empty());
         self.index.also_runs =
             (self.index.also_runs + usize::from(!facts.also_runs.is_empty())).saturating_sub(usize::from(also_ran));
+        let policy = device.facts.as_ref().map(|facts| facts.policy);
+        let is_other_policy = policy.is_some_and(|policy| policy != facts.policy);
         device.facts = Some(facts);
+        if is_other_policy {
+            self.forget_refusals(ix);
+        }
         if before != Some(now) {
             self.reshape(ix, before, now);
         }
@@ -209,11 +214,34 @@ impl Fleet {
         }
         let note = phase_note(copy, began.as_ref());
         let keeps = made && copy.stage == Stage::Run && copy.content.need.local_volume;
+        self.take_refusal(id);
         self.touched(slot);
         if keeps {
             self.settle_home(slot, ix);
         }
         reply.notes.extend(note.and_then(|note| self.name_note(slot, ix, note)));
+    }
+
+    /// What the owner of the device has said to the present content of a service is kept.
+    fn take_refusal(&mut self, id: PlacementId) {
+        let Some(copy) = self.placements.get(&id) else { return };
+        let why = copy.phase().and_then(Phase::owner_refusal).map(ToOwned::to_owned);
+        let (six, ix, revision) = (copy.service, copy.device, copy.revision);
+        let Some(service) = self.services.get_mut(six).filter(|service| service.revision == revision) else { return };
+        match why {
+            Some(why) => service.refused.insert(ix, why),
+            None => service.refused.remove(&ix),
+        };
+    }
+
+    /// The owner of a device may allow more than before.
+    fn forget_refusals(&mut self, ix: DeviceIx) {
+        let all: Vec<ServiceIx> = self.services.iter().map(|(six, _)| six).collect();
+        for six in all {
+            if let Some(service) = self.services.get_mut(six) {
+                service.refused.remove(&ix);
+            }
+        }
     }
 
     /// A device was not heard for a while: its pulls may have got on meanwhile.

@@ -56,6 +56,8 @@ pub enum Change {
         /// Devices that were there before.
         of: u32,
     },
+    /// While nothing moves, half of the fleet is back, or no longer.
+    HalfBack(bool),
     /// A replica gets a copy on a device.
     Place {
         /// The new copy.
@@ -164,6 +166,8 @@ pub enum Cause {
     Changed,
     /// It evens out the copies of its service.
     Rebalanced(DeviceName),
+    /// The owner of that device does not allow it.
+    Refused(DeviceName),
 }
 
 /// Why a copy is dropped.
@@ -185,6 +189,8 @@ pub enum DropCause {
     LeaseOver,
     /// Its device was forgotten.
     Forgotten,
+    /// The owner of its device does not allow it.
+    Refused,
 }
 
 /// Why a replica waits.
@@ -208,6 +214,8 @@ pub enum Waiting {
     Failing(String),
     /// It runs, with its earlier content: why the new one fits nowhere.
     Change(String),
+    /// Owners of devices do not allow it, and no other device can take it; who, and what they say.
+    Owners(String),
 }
 
 /// How a roll goes on.
@@ -285,6 +293,7 @@ impl fmt::Display for Cause {
             Self::Failing(from) => write!(f, "it kept failing on {from}"),
             Self::EngineAway(from) => write!(f, "the container engine of {from} does not answer"),
             Self::Changed => f.write_str("its specification has changed"),
+            Self::Refused(from) => write!(f, "the owner of {from} does not allow it there"),
             Self::Rebalanced(from) => write!(f, "{from} has more copies of the service"),
         }
     }
@@ -300,6 +309,7 @@ impl fmt::Display for DropCause {
             Self::Drained => f.write_str("the device is drained"),
             Self::Unsuitable => f.write_str("the device does not satisfy its rules"),
             Self::LeaseOver => f.write_str("the device was lost and the lease has run out"),
+            Self::Refused => f.write_str("the owner of the device does not allow it"),
             Self::Forgotten => f.write_str("the device was forgotten"),
         }
     }
@@ -317,6 +327,7 @@ impl fmt::Display for Waiting {
             Self::NoOther(device) => write!(f, "should leave {device}, and no other device can take it"),
             Self::SafeMode => f.write_str("too many devices fell silent at once, so nothing moves"),
             Self::Failing(why) => write!(f, "keeps failing: {why}"),
+            Self::Owners(why) => write!(f, "no device can take it: {why}"),
             Self::Change(why) => write!(f, "keeps its earlier content: {why}"),
         }
     }

@@ -34,7 +34,7 @@ impl Fleet {
             contents.insert(revision, kept(&service.contents, revision, spec));
         }
         if let Some(content) = contents.get(&record.revision) {
-            service.content = content.clone();
+            service.turn_to(content.clone());
         }
         service.contents = contents;
         if !rolls_on {
@@ -162,6 +162,7 @@ impl Fleet {
         for six in services {
             if let Some(service) = self.services.get_mut(six) {
                 service.avoid.remove(&ix);
+                service.refused.remove(&ix);
             }
         }
         self.dirty.room.remove(&ix);
@@ -211,6 +212,7 @@ fn new_service(name: ServiceRef, record: &ServiceRecord) -> Service {
         good: 0,
         roll: Roll { paused: record.paused.clone(), ..Roll::default() },
         avoid: BTreeMap::new(),
+        refused: BTreeMap::new(),
     }
 }
 

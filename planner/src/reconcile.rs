@@ -62,7 +62,9 @@ fn judge(fleet: &Fleet, now: Moment) -> (Vec<Change>, Option<Moment>) {
         }
     }
     changes.sort_by(|a, b| liveness_of(a).cmp(&liveness_of(b)));
-    if !turning.is_empty() || fleet.dirty.safe {
+    let ends_at = fleet.safe.as_ref().and_then(|safe| safe.ends_at(&fleet.policy));
+    next = next.into_iter().chain(ends_at.filter(|at| *at > now)).min();
+    if !turning.is_empty() || fleet.dirty.safe || ends_at.is_some_and(|at| now >= at) {
         // Safe mode begins before the losses that it is about.
         changes.splice(0..0, safe_mode::judge(fleet, &turning, now));
     }

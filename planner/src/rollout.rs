@@ -55,6 +55,9 @@ impl<'a> Planner<'a> {
             .collect();
         self.drop_stale(service, &slots);
         self.drop_hanging(service, &slots);
+        if self.drop_refused(service, &slots) {
+            return;
+        }
         let (batch, failed) = self.judge_batch(service, &slots, &touched);
         if service.roll.paused.is_some() || failed {
             return;
@@ -110,7 +113,7 @@ impl<'a> Planner<'a> {
         for (number, sorted) in slots {
             let (Some((id, copy)), Some((_, old))) = (sorted.prepared, sorted.old) else { continue };
             let Some(device) = self.fleet.devices.get(copy.device) else { continue };
-            let Some((at, _)) = standing::stall(self.fleet, device, copy) else { continue };
+            let Some((at, failure)) = standing::stall(self.fleet, device, copy) else { continue };
             if self.now < at {
                 self.look_again(service, None, Some(at));
                 continue;
@@ -120,9 +123,33 @@ impl<'a> Planner<'a> {
             let barred = [old.device, copy.device];
             let query = self.query(service, &service.content, &barred, None, Avoid::Strictly);
             if !stale && !pinned && search::best(&self.scratch, &query).is_some() && self.may_move(service, *number) {
-                self.drop_failing(service, id, copy);
+                self.drop_failing(service, id, copy, &failure);
             }
         }
+    }
+
+    /// Successors that the owner of their device does not allow are prepared elsewhere. Where no device is left, the roll
+    /// stops, since nothing that the fleet could do would let it go on; says whether it does so.
+    fn drop_refused(&mut self, service: &'a Service, slots: &BTreeMap<u32, Sorted<'a>>) -> bool {
+        if service.refused.is_empty() || service.roll.paused.is_some() {
+            return false;
+        }
+        for (number, sorted) in slots {
+            let (Some((id, copy)), Some((_, old))) = (sorted.prepared, sorted.old) else { continue };
+            let Some(why) = service.refusal_of(copy.device, &copy.content) else { continue };
+            let barred = [old.device, copy.device];
+            let query = self.query(service, &service.content, &barred, None, Avoid::IfPossible);
+            let pinned = is_pinned(service) || service.home(*number).is_some();
+            if !pinned && search::best(&self.scratch, &query).is_some() {
+                self.drop_copy(service, id, copy, DropCause::Refused);
+                continue;
+            }
+            let device = self.fleet.devices.get(copy.device).map(|device| device.name.to_string()).unwrap_or_default();
+            let told = self.owners(service).map_or_else(|| format!("{device}: {why}"), |why| why.to_string());
+            self.step(service, RollStep::Pause(format!("{}: {told}", replica(service, *number))));
+            return true;
+        }
+        false
     }
 
     /// Looks at what has been changed so far. Says whether the batch is through, and whether the roll stops.
@@ -325,6 +352,9 @@ impl<'a> Planner<'a> {
         stays_open(device)?;
         let content = service.content.as_ref();
         filter::suits(device, content, self.fleet.platforms_of(&content.spec))?;
+        if let Some(why) = service.refusal_of(old.device, content) {
+            return Err(Refused::Owner(why));
+        }
         filter::carries(using, content)?;
         let copies = self.scratch.copies(service, old.device);
         if stop_first && old.counted {
@@ -436,7 +466,9 @@ fn number_of(change: &Change, service: &Service) -> Option<u32> {
     let replica = match change {
         Change::Place { replica, .. } | Change::Run { replica, .. } | Change::Drop { replica, .. } => replica,
         Change::Stopped { replica, .. } => replica,
-        Change::Liveness { .. } | Change::SafeMode { .. } | Change::Pending { .. } => return None,
+        Change::Liveness { .. } | Change::SafeMode { .. } | Change::HalfBack(_) | Change::Pending { .. } => {
+            return None;
+        }
         Change::Roll { .. } | Change::Avoid { .. } => return None,
     };
     (replica.service == service.name).then_some(replica.number)

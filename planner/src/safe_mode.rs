@@ -9,6 +9,7 @@ use crate::device::Device;
 use crate::fleet::Fleet;
 use crate::note::span;
 use crate::plan::{Change, Liveness};
+use crate::policy::Policy;
 use crate::table::DeviceIx;
 
 /// While nobody is heard, a loss is thought over so often.
@@ -23,6 +24,16 @@ pub(crate) struct Safe {
     pub why: String,
     pub silent: BTreeSet<DeviceIx>,
     pub of: u32,
+    /// Since when half of the fleet is back.
+    pub back_at: Option<Moment>,
+}
+
+impl Safe {
+    /// When it ends, as far as can be said: devices behind one line do not return in the same moment, so what is still
+    /// silent when half are back gets as long to be heard as makes a device suspect.
+    pub(crate) fn ends_at(&self, policy: &Policy) -> Option<Moment> {
+        self.back_at.map(|at| at + policy.suspect_after)
+    }
 }
 
 impl Fleet {
@@ -61,7 +72,7 @@ impl Fleet {
 /// Whether safe mode begins with what is about to be declared, or ends.
 pub(crate) fn judge(fleet: &Fleet, turning: &[(DeviceIx, Liveness)], now: Moment) -> Vec<Change> {
     match &fleet.safe {
-        Some(safe) => ended(fleet, safe).into_iter().collect(),
+        Some(safe) => ended(fleet, safe, now).into_iter().collect(),
         None => begun(fleet, turning, now).unwrap_or_default(),
     }
 }
@@ -100,13 +111,21 @@ fn begun(fleet: &Fleet, turning: &[(DeviceIx, Liveness)], now: Moment) -> Option
     Some(std::iter::once(begins).chain(suspect).collect())
 }
 
-fn ended(fleet: &Fleet, safe: &Safe) -> Option<Change> {
+fn ended(fleet: &Fleet, safe: &Safe, now: Moment) -> Option<Change> {
     let still = |ix: &&DeviceIx| {
         fleet.devices.get(**ix).is_some_and(|device| device.liveness != Liveness::Up && !device.is_absent_on_purpose())
     };
     let silent: BTreeSet<DeviceIx> = safe.silent.iter().filter(still).copied().collect();
     let count = u32::try_from(silent.len()).unwrap_or(u32::MAX);
-    (count * 2 <= safe.of).then(|| Change::SafeMode { begins: None, silent: names(fleet, &silent), of: safe.of })
+    let are_back = count * 2 <= safe.of;
+    // All are back, or the operator has said which ones are off: nobody is waited for.
+    let is_over = silent.is_empty() || safe.ends_at(&fleet.policy).is_some_and(|at| now >= at);
+    match (are_back, safe.back_at) {
+        (true, _) if is_over => Some(Change::SafeMode { begins: None, silent: names(fleet, &silent), of: safe.of }),
+        (true, None) => Some(Change::HalfBack(true)),
+        (false, Some(_)) => Some(Change::HalfBack(false)),
+        (true, Some(_)) | (false, None) => None,
+    }
 }
 
 fn names(fleet: &Fleet, devices: &BTreeSet<DeviceIx>) -> Vec<DeviceName> {

@@ -281,6 +281,9 @@ pub(crate) fn refusal<'a>(
         return Err(Refused::Taken);
     }
     filter::suits(device, query.content, query.platforms)?;
+    if let Some(why) = query.service.refusal_of(ix, query.content) {
+        return Err(Refused::Owner(why));
+    }
     filter::fits(device, using, query.content, scratch.copies(query.service, ix))?;
     filter::carries(using, query.content)?;
     let failing = query.service.avoid.get(&ix).is_some_and(|until| *until > query.now);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::{
-    DeviceName, Generation, LossPolicy, Mode, Moment, Observed, Phase, PlacementId, Revision, ServiceRef, ServiceSpec,
-    Usage, VolumeMove,
+    CgroupLimits, ContainerSpec, DeviceName, Generation, LossPolicy, Mode, Moment, Observed, Phase, PlacementId,
+    RestartPolicy, Revision, ServiceRef, ServiceSpec, Usage, VolumeMove,
 };
 
 use crate::index::Shape;
@@ -46,6 +46,8 @@ pub(crate) struct Service {
     pub roll: Roll,
     /// Where it kept failing, and until when that is avoided.
     pub avoid: BTreeMap<DeviceIx, Moment>,
+    /// Devices whose owner does not allow the present content; why.
+    pub refused: BTreeMap<DeviceIx, String>,
 }
 
 /// A replica.
@@ -104,6 +106,26 @@ pub(crate) struct Placement {
 }
 
 impl Content {
+    /// Whether an owner who refuses one of them refuses the other. What is left out here only has effects within the container;
+    /// where it is not sure, they differ, and devices that have refused are asked again.
+    fn asks_the_same(&self, other: &Self) -> bool {
+        let asked = |content: &Self| ContainerSpec {
+            command: None,
+            entrypoint: None,
+            environment: Vec::new(),
+            labels: Vec::new(),
+            healthcheck: None,
+            restart: RestartPolicy::default(),
+            working_dir: None,
+            hostname: None,
+            stop_signal: None,
+            stop_grace: Duration::ZERO,
+            limits: CgroupLimits::default(),
+            ..content.spec.container.clone()
+        };
+        asked(self) == asked(other)
+    }
+
     pub(crate) fn new(spec: ServiceSpec) -> Arc<Self> {
         let need = Need::of(&spec);
         Arc::new(Self { spec, need })
@@ -143,6 +165,21 @@ impl Service {
             Mode::Replicated(replicas) => replicas,
             Mode::Global => u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
         }
+    }
+
+    /// Another content is the present one. Owners of devices that have refused the one before are not asked once more
+    /// for the same.
+    pub(crate) fn turn_to(&mut self, content: Arc<Content>) {
+        if !Arc::ptr_eq(&self.content, &content) && !self.content.asks_the_same(&content) {
+            self.refused.clear();
+        }
+        self.content = content;
+    }
+
+    /// Why the owner of a device does not allow this content, if that is known.
+    pub(crate) fn refusal_of(&self, ix: DeviceIx, content: &Content) -> Option<&str> {
+        let is_present = || std::ptr::eq(content, self.content.as_ref());
+        self.refused.get(&ix).filter(|_| is_present()).map(String::as_str)
     }
 
     /// A copy more or less on a device.

@@ -16,6 +16,9 @@ use crate::table::DeviceIx;
 /// Moves of a failing replica are counted within this.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
+/// Devices whose owners' words are told in a reason; `outrigger why` has all.
+const MOST_OWNERS: usize = 8;
+
 /// A copy with how it stands.
 pub(crate) type Copy<'a> = (PlacementId, &'a Placement, Standing);
 
@@ -69,7 +72,10 @@ impl<'a> Planner<'a> {
                     );
                     self.wait(service, number, slot, None);
                 }
-                None => self.wait(service, number, slot, Some(Waiting::NoDevice)),
+                None => {
+                    let why = self.owners(service).unwrap_or(Waiting::NoDevice);
+                    self.wait(service, number, slot, Some(why));
+                }
             }
         }
     }
@@ -210,7 +216,7 @@ impl<'a> Planner<'a> {
         }
         for (id, copy, standing) in stands {
             match standing {
-                Standing::Failing(_) => self.drop_failing(service, *id, copy),
+                Standing::Failing(failure) => self.drop_failing(service, *id, copy, failure),
                 Standing::Gone(_) if service.is_exclusive() => {
                     self.drop_copy(service, *id, copy, DropCause::LeaseOver);
                 }
@@ -251,7 +257,8 @@ impl<'a> Planner<'a> {
             let device = self.fleet.devices.get(copy.device)?;
             return Some(Some(Waiting::Volume(device.name.clone())));
         }
-        if !self.may_move(service, number) {
+        // A refusal costs nothing, so there is no end to it but the devices'.
+        if !failure.refused && !self.may_move(service, number) {
             let recent = slot.moved_at.iter().find(|at| self.now.since(**at) < HOUR);
             let again = recent.map(|at| *at + HOUR);
             self.look_again(service, Some(number), again);
@@ -295,7 +302,7 @@ impl<'a> Planner<'a> {
         for (id, copy, standing) in stands {
             match standing {
                 Standing::Leaving(cause) if elsewhere => self.drop_copy(service, *id, copy, left(cause)),
-                Standing::Failing(_) if elsewhere => self.drop_failing(service, *id, copy),
+                Standing::Failing(failure) if elsewhere => self.drop_failing(service, *id, copy, failure),
                 Standing::Leaving(_) | Standing::Failing(_) => {
                     if let Some(device) = self.fleet.devices.get(copy.device) {
                         self.wait(service, number, Some(slot), Some(Waiting::NoOther(device.name.clone())));
@@ -340,8 +347,8 @@ impl<'a> Planner<'a> {
         let Some((ix, score)) = search::best(&self.scratch, &query) else {
             let why = match (home, left_device(&cause)) {
                 (Some(home), _) => Waiting::Volume(home.clone()),
-                (None, Some(device)) => Waiting::NoOther(device.clone()),
-                (None, None) => Waiting::NoDevice,
+                (None, Some(device)) if !matches!(cause, Cause::Refused(_)) => Waiting::NoOther(device.clone()),
+                (None, _) => self.owners(service).unwrap_or(Waiting::NoDevice),
             };
             self.wait(service, number, slot, Some(why));
             return false;
@@ -350,6 +357,18 @@ impl<'a> Planner<'a> {
         self.place(service, number, ix, (revision, Stage::Run), Reason { cause, score });
         self.wait(service, number, slot, None);
         true
+    }
+
+    /// What the owners of devices say to the present content of a service; none: nothing that is known.
+    pub(crate) fn owners(&self, service: &Service) -> Option<Waiting> {
+        let told = |(ix, why): (&DeviceIx, &String)| Some(format!("{}: {why}", self.fleet.devices.get(*ix)?.name));
+        let mut told: Vec<String> = service.refused.iter().take(MOST_OWNERS).filter_map(told).collect();
+        told.sort_unstable();
+        let more = service.refused.len().saturating_sub(told.len());
+        if more > 0 {
+            told.push(format!("and {more} more"));
+        }
+        (!told.is_empty()).then(|| Waiting::Owners(told.join("; ")))
     }
 
     /// While a roll is paused, what it has not reached yet keeps what it has, also on another device.
@@ -405,7 +424,10 @@ impl<'a> Planner<'a> {
         self.changes.push(Change::Drop { placement: id, replica, device, why });
     }
 
-    pub(crate) fn drop_failing(&mut self, service: &Service, id: PlacementId, copy: &Placement) {
+    pub(crate) fn drop_failing(&mut self, service: &Service, id: PlacementId, copy: &Placement, failure: &Failure) {
+        if failure.refused {
+            return self.drop_copy(service, id, copy, DropCause::Refused);
+        }
         let until = self.now + self.fleet.policy.avoid_for;
         if let Some(device) = self.fleet.devices.get(copy.device) {
             let (service, device) = (service.name.clone(), device.name.clone());
@@ -424,8 +446,9 @@ impl<'a> Planner<'a> {
     fn cause(&self, copy: &Placement, standing: &Standing) -> Option<Cause> {
         match standing {
             Standing::Leaving(cause) | Standing::Gone(cause) => Some(cause.clone()),
-            Standing::Failing(_) => {
-                self.fleet.devices.get(copy.device).map(|device| Cause::Failing(device.name.clone()))
+            Standing::Failing(failure) => {
+                let name = self.fleet.devices.get(copy.device)?.name.clone();
+                Some(if failure.refused { Cause::Refused(name) } else { Cause::Failing(name) })
             }
             Standing::Good(_) | Standing::Hopeful(_) | Standing::Outdated => None,
         }
@@ -448,7 +471,7 @@ pub(crate) fn left(cause: &Cause) -> DropCause {
 fn left_device(cause: &Cause) -> Option<&DeviceName> {
     match cause {
         Cause::Drained(device) | Cause::Unsuitable(device) | Cause::Failing(device) => Some(device),
-        Cause::Rebalanced(device) => Some(device),
+        Cause::Rebalanced(device) | Cause::Refused(device) => Some(device),
         Cause::Wanted | Cause::Lost(_) | Cause::EngineAway(_) | Cause::Changed => None,
     }
 }

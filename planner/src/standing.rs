@@ -34,6 +34,8 @@ pub(crate) struct Failure {
     pub why: String,
     /// Whether another device could help.
     pub elsewhere: bool,
+    /// Whether the owner of the device does not allow it: nothing was tried there then.
+    pub refused: bool,
 }
 
 /// A standing and when to look again.
@@ -97,7 +99,7 @@ pub(crate) fn stall(fleet: &Fleet, device: &Device, copy: &Placement) -> Option<
         (fleet.policy.pull_stall, format!("nothing more of its image arrives ({} of {})", Bytes(*done), Bytes(*total)))
     };
     let why = format!("{what} for {}", span(limit));
-    Some((copy.pull_moved_at + limit + fleet.deaf, Failure { why, elsewhere: true }))
+    Some((copy.pull_moved_at + limit + fleet.deaf, Failure { why, elsewhere: true, refused: false }))
 }
 
 enum Loss {
@@ -182,7 +184,10 @@ pub(crate) fn failure(fleet: &Fleet, device: &Device, copy: &Placement) -> Optio
         Phase::Waiting | Phase::Pulling { .. } | Phase::Prepared | Phase::Starting | Phase::Running => return None,
         Phase::Unhealthy | Phase::Completed | Phase::Stopping | Phase::LeaseOver => return None,
     };
-    let failure = |why: String, elsewhere| Some(Failure { why, elsewhere });
+    if let Some(why) = seen.phase.owner_refusal() {
+        return Some(Failure { why: why.to_owned(), elsewhere: true, refused: true });
+    }
+    let failure = |why: String, elsewhere| Some(Failure { why, elsewhere, refused: false });
     match hint(reason) {
         Hint::Device => return failure(reason.clone(), true),
         Hint::Image => return failure(reason.clone(), false),
@@ -195,8 +200,11 @@ pub(crate) fn failure(fleet: &Fleet, device: &Device, copy: &Placement) -> Optio
         }
         return failure("killed because it needs more memory than its own limit; raise the limit".to_owned(), false);
     }
-    (given_up || seen.restarts >= fleet.policy.restarts_before_move)
-        .then(|| Failure { why: reason.clone(), elsewhere: true })
+    (given_up || seen.restarts >= fleet.policy.restarts_before_move).then(|| Failure {
+        why: reason.clone(),
+        elsewhere: true,
+        refused: false,
+    })
 }
 
 /// Whether a container in that phase does not run and is not started again.

@@ -62,6 +62,8 @@ pub struct Facts {
     pub address: Option<std::net::IpAddr>,
     /// Port on which its proxy listens for other devices; none: it takes no part in the service network.
     pub mesh_port: Option<u16>,
+    /// Changes with what the owner of the device allows; says nothing else. What was refused is tried again then.
+    pub policy: u64,
 }
 
 /// A container engine.

@@ -1,5 +1,6 @@
 //! The policy in force: what the file says, or the strict default and why.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,14 @@ impl Policy {
                 Self { origin: Origin::Broken(problems), ..Self::strict(path.to_owned(), guarded) }
             }
         }
+    }
+
+    /// Differs where what is allowed differs. It may differ as well between two versions of the agent, and says nothing else.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        format!("{:?} {:?}", self.rules, self.guarded).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Whether there is a file that is of no use.

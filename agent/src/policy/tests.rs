@@ -323,3 +323,12 @@ fn a_refusal_is_short_and_clean_whatever_the_hub_sent() {
     assert!(reason.len() < 2_000 && !reason.contains(char::is_control), "{reason:?}");
     assert!(reason.contains("and 998 more"), "{reason}");
 }
+
+#[test]
+fn the_digest_differs_where_what_is_allowed_differs_and_nowhere_else() {
+    let of = |text: &str| Policy::of(text, "/etc/outrigger/policy.toml".into(), Guarded::default()).digest();
+    assert_ne!(of("privileged = true"), of(""));
+    assert_eq!(of("# only a remark"), of(""));
+    assert_eq!(of("privilegd = true"), of(""), "a broken file allows as much as none");
+    assert_eq!(Policy::strict("/elsewhere".into(), Guarded::default()).digest(), of(""));
+}

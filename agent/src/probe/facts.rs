@@ -24,6 +24,8 @@ pub struct OwnFacts {
     pub address: Option<IpAddr>,
     /// Port on which the proxy listens for other devices; none: there is no proxy.
     pub mesh_port: Option<u16>,
+    /// Changes with what its owner allows.
+    pub policy: u64,
 }
 
 /// What sysinfo says about the device.
@@ -83,6 +85,7 @@ fn put_together(root: &Root, machine: Machine, own: OwnFacts) -> Option<Facts> {
         root_on_flash: flash::root_on_flash(root),
         address: own.address,
         mesh_port: own.mesh_port,
+        policy: own.policy,
     })
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn replica(name: &str, state: ReplicaState, device: &str) -> Replica 
         number: number.parse().unwrap(),
         state,
         detail: None,
+        refused: false,
         since_s: Some(95),
         up_to_date: true,
         copy: Some(copy(device, state)),

@@ -22,5 +22,6 @@ pub fn facts(arch: Arch) -> Facts {
         root_on_flash: false,
         address: None,
         mesh_port: None,
+        policy: 0,
     }
 }

@@ -111,6 +111,7 @@ fn hello() -> Hello {
         root_on_flash: false,
         address: None,
         mesh_port: None,
+        policy: 0,
     };
     Hello {
         boot: BootId(1),

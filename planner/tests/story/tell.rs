@@ -255,6 +255,11 @@ impl Teller {
             ["pulls", device, "take", span] => self.agent(device).pull_time = time(span),
             ["starts", device, "take", span] => self.agent(device).start_time = time(span),
             ["hears", device, "after", span] => self.agent(device).delay = time(span),
+            // The owner of a device changes its policy; this is no longer refused there.
+            ["owner", device, "allows", what] => {
+                let agent = self.agent(device);
+                agent.allow(what);
+            }
             ["fault", what, kind, rest @ ..] => self.fault(what, kind, rest),
             ["heal", what] => {
                 for agent in self.world.agents.values_mut() {

@@ -40,6 +40,7 @@ pub fn bytes(text: &str) -> u64 {
     let number: u64 = text[..split].parse().unwrap();
     number
         * match &text[split..] {
+            "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
             unit => panic!("`{unit}` is no unit of memory"),
@@ -76,6 +77,7 @@ pub fn device(words: &[String]) -> (Facts, Vec<(String, String)>) {
         root_on_flash: false,
         address: None,
         mesh_port: None,
+        policy: 0,
     };
     let mut labels = vec![];
     let mut rest = words[3..].iter();

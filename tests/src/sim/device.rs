@@ -186,6 +186,7 @@ fn facts(index: usize, rng: &mut Rng) -> Facts {
         address: Some(std::net::IpAddr::from([10, 0, 0, u8::try_from(index).unwrap_or(u8::MAX)])),
         // One of five has no proxy: it takes no part in the service network.
         mesh_port: (index % 5 != 4).then_some(7946),
+        policy: 0,
     }
 }
 

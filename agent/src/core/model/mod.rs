@@ -138,6 +138,7 @@ fn core(held: Held, policy: Policy) -> Core {
         root_on_flash: true,
         address: None,
         mesh_port: None,
+        policy: 0,
     };
     Core::new(settings, facts, held)
 }

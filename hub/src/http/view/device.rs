@@ -189,6 +189,7 @@ mod tests {
             root_on_flash: true,
             address: None,
             mesh_port: None,
+            policy: 0,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Services, replicas and their copies as the API shows them.
 
 use outrigger_api as api;
-use outrigger_planner::{CopyView, Liveness, Reason, ReplicaView, RollState, ServiceView, Stage};
+use outrigger_planner::{CopyView, Liveness, Reason, ReplicaView, RollState, ServiceView, Stage, Waiting};
 use outrigger_protocol::{ExitCause, LossPolicy, Mode, Moment, Observed, Phase, PortProtocol};
 
 /// A service as the API shows it.
@@ -73,6 +73,7 @@ pub fn replica(view: &ReplicaView<'_>, service: &ServiceView<'_>, now: Moment) -
         service: view.name.service.to_string(),
         number: view.name.number,
         state: first.as_ref().map_or(api::ReplicaState::Pending, |copy| copy.state),
+        refused: matches!(view.waiting, Some(Waiting::Owners(_))),
         detail: waiting.or_else(|| first.as_ref().and_then(|copy| copy.detail.clone())),
         since_s: view.copies.first().and_then(|copy| since_s(copy, now)),
         up_to_date: view.up_to_date,
@@ -218,7 +219,7 @@ fn exit(cause: &ExitCause) -> api::Exit {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_planner::{Cause, RollView, Score, Waiting};
+    use outrigger_planner::{Cause, RollView, Score};
     use outrigger_protocol::{DeviceName, PlacementId, ReplicaName, Revision, ServiceRef, ServiceSpec};
 
     use super::*;
