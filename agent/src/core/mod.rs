@@ -17,6 +17,7 @@ mod message;
 mod networks;
 mod observed;
 mod renewal;
+mod routes;
 mod status;
 mod track;
 mod wanted;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use outrigger_protocol::{
     Assignment, Bye, Channel, DownMessage, Epoch, Facts, FleetId, Hello, Lease, Moment, PlacementId, Renew, RequestId,
-    Routes, SessionNumber, Stamp, UpMessage,
+    SessionNumber, Stamp, UpMessage,
 };
 
 pub use action::{Action, ActionId, ImageKey, Outcome, Success};
@@ -42,7 +43,7 @@ pub use status::cut;
 pub use track::{LONGEST_PAUSE, Over, Track, pause};
 pub use wanted::{Wanted, WantedReplica};
 
-use fleet::{Loyalty, fleet_of, loyalty};
+use fleet::fleet_of;
 use heartbeat::Heartbeat;
 use lease::LeaseKeeper;
 use renewal::Renewal;
@@ -151,22 +152,6 @@ impl Core {
         self.leases.resume(renewed_at);
         self.bounds.renewed_at = renewed_at;
         self
-    }
-
-    /// The same, with what an agent before it knew of the service network.
-    #[must_use]
-    pub fn with_mesh(mut self, kept: KeptMesh) -> Self {
-        self.mesh = Mesh::new(kept);
-        if self.mesh.routes().is_some_and(|routes| Some(routes.fleet) != self.held_fleet()) {
-            self.mesh.drop_routes();
-        }
-        self
-    }
-
-    /// Where the proxy listens for other devices, as far as is known.
-    #[must_use]
-    pub fn mesh_port(&self) -> Option<u16> {
-        self.mesh.port()
     }
 
     /// The same, with the secrets and configs that an agent before it has left for these copies in this boot.
@@ -408,32 +393,6 @@ impl Core {
             // The shell gives it to whoever has asked.
             DownMessage::Sealed(_) => (),
             DownMessage::Certificate(certificate) => effects.push(Effect::Adopt(Box::new(certificate))),
-        }
-    }
-
-    /// Takes routes, if they are of the device's own fleet.
-    fn route(&mut self, routes: Routes) {
-        match loyalty(self.held_fleet(), &self.observed, routes.fleet) {
-            Loyalty::Obeys => {
-                let epoch = routes.epoch;
-                if !self.mesh.take(routes) {
-                    self.remark(Remark::OlderRoutes(epoch));
-                }
-            }
-            // Its assignment is refused, too, and that is told.
-            Loyalty::BelongsTo(_) => (),
-            Loyalty::Unknown => self.mesh.early = Some(Box::new(routes)),
-        }
-    }
-
-    /// Sees to the service network. Not before it is known what runs here: the proxy of an agent before this one goes on.
-    fn network(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if self.observed.has_listed {
-            self.mesh.serve(&self.settings.device, &self.observed, effects);
-        }
-        self.mesh.keep_due(now, false, effects);
-        if let Some(session) = self.session {
-            self.mesh.tell(session, now, effects);
         }
     }
 

@@ -97,8 +97,8 @@ fn in_order(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     });
     addresses.sort_by_key(|address| match address {
         // What container engines use for their own bridges comes last.
-        IpAddr::V4(v4) => (v4.is_loopback() || v4.is_link_local(), v4.octets()[0] == 172, *address),
-        IpAddr::V6(v6) => (v6.is_loopback(), true, *address),
+        IpAddr::V4(v4) => ((v4.is_loopback(), v4.is_link_local()), v4.octets()[0] == 172, *address),
+        IpAddr::V6(v6) => ((v6.is_loopback(), false), true, *address),
     });
     addresses.dedup();
     addresses

@@ -33,6 +33,8 @@ use super::{
         (name = "replicas", description = "Copies of services: where, how, why, and their output"),
         (name = "devices", description = "Devices of the fleet"),
         (name = "secrets", description = "Secrets, configs and logins of registries: written, never read"),
+        (name = "users", description = "Who logs in with a password"),
+        (name = "sessions", description = "Browsers that are logged in"),
         (name = "access", description = "Tokens, who may do what, and what was done"),
         (name = "events", description = "What happened"),
         (name = "hub", description = "The hub itself"),
@@ -79,7 +81,7 @@ pub(super) fn documented() -> (Router<Api>, Document) {
         .routes(routes!(secrets::configs))
         .routes(routes!(secrets::set_config, secrets::remove_config))
         .routes(routes!(secrets::registries))
-        .routes(routes!(secrets::login, secrets::logout))
+        .routes(routes!(secrets::registry_login, secrets::registry_logout))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
         .routes(routes!(access::me))

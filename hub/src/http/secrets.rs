@@ -116,7 +116,7 @@ pub async fn registries(State(api): State<Api>) -> Answer<RegistryLoginList> {
     request_body = RegistryLoginRequest,
     responses((status = 200, description = "It is set", body = RegistryLogin))
 )]
-pub async fn login(
+pub async fn registry_login(
     State(api): State<Api>,
     caller: Caller,
     InPath(at): InPath<String>,
@@ -155,7 +155,11 @@ pub async fn login(
         (status = 404, description = "There is none", body = Problem),
     )
 )]
-pub async fn logout(State(api): State<Api>, caller: Caller, InPath(at): InPath<String>) -> Noted<RegistryLogin> {
+pub async fn registry_logout(
+    State(api): State<Api>,
+    caller: Caller,
+    InPath(at): InPath<String>,
+) -> Noted<RegistryLogin> {
     let gone = api.hub.secrets().remove(Shelf::Logins, &registry(&at)?, Vec::new()).await?;
     info!(registry = gone.name, by = %caller.who, "a login for a registry was forgotten");
     Ok((Note::of(format!("as {}", gone.about)), Json(shown(gone))))

@@ -22,7 +22,7 @@ const MAX_NAME: usize = 64;
 
 /// Logs a browser in: answers with the cookie that holds the session.
 #[utoipa::path(
-    post, path = "/v1/session", tag = "access",
+    post, path = "/v1/session", tag = "sessions",
     request_body = LoginRequest,
     responses(
         (status = 200, description = "Logged in", body = SessionOpened),
@@ -73,7 +73,7 @@ fn opened(caller: Caller, session: &Token) -> SessionOpened {
 }
 
 /// Who is logged in here, and what a page must send with each change.
-#[utoipa::path(get, path = "/v1/session", tag = "access", responses((status = 200, description = "That is who", body = SessionOpened)))]
+#[utoipa::path(get, path = "/v1/session", tag = "sessions", responses((status = 200, description = "That is who", body = SessionOpened)))]
 pub async fn show(caller: Caller, headers: HeaderMap) -> Answer<SessionOpened> {
     session_of(&caller)?;
     let text = cookie::session(&headers).ok().flatten().unwrap_or_default();
@@ -82,7 +82,7 @@ pub async fn show(caller: Caller, headers: HeaderMap) -> Answer<SessionOpened> {
 }
 
 /// Logs the browser out, at once and for what it has open too.
-#[utoipa::path(delete, path = "/v1/session", tag = "access", responses((status = 200, description = "It is over", body = SessionList)))]
+#[utoipa::path(delete, path = "/v1/session", tag = "sessions", responses((status = 200, description = "It is over", body = SessionList)))]
 pub async fn logout(State(api): State<Api>, caller: Caller) -> WithCookie<SessionList> {
     let (id, _) = session_of(&caller)?;
     api.access.sessions().close(id);
@@ -91,7 +91,7 @@ pub async fn logout(State(api): State<Api>, caller: Caller) -> WithCookie<Sessio
 
 /// Changes one's own password. Other browsers of the same user are logged out.
 #[utoipa::path(
-    put, path = "/v1/session/password", tag = "access",
+    put, path = "/v1/session/password", tag = "sessions",
     request_body = PasswordRequest,
     responses((status = 200, description = "It counts", body = User), (status = 403, description = "The present password is another one", body = Problem))
 )]
@@ -117,14 +117,14 @@ pub async fn own_password(
 }
 
 /// All browsers that are logged in.
-#[utoipa::path(get, path = "/v1/sessions", tag = "access", responses((status = 200, description = "All", body = SessionList)))]
+#[utoipa::path(get, path = "/v1/sessions", tag = "sessions", responses((status = 200, description = "All", body = SessionList)))]
 pub async fn list(State(api): State<Api>) -> Answer<SessionList> {
     Ok(Json(SessionList { sessions: api.access.sessions().list(clock::now()) }))
 }
 
 /// Logs a browser out.
 #[utoipa::path(
-    delete, path = "/v1/sessions/{session}", tag = "access",
+    delete, path = "/v1/sessions/{session}", tag = "sessions",
     params(("session" = String, Path, description = "Its id")),
     responses((status = 200, description = "It is over", body = Session), (status = 404, description = "There is none", body = Problem))
 )]

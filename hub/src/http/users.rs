@@ -13,14 +13,14 @@ use crate::access::{Caller, PasswordProblem, UserProblem};
 use crate::clock;
 
 /// All users.
-#[utoipa::path(get, path = "/v1/users", tag = "access", responses((status = 200, description = "All", body = UserList)))]
+#[utoipa::path(get, path = "/v1/users", tag = "users", responses((status = 200, description = "All", body = UserList)))]
 pub async fn list(State(api): State<Api>) -> Answer<UserList> {
     Ok(Json(UserList { users: api.access.users().list() }))
 }
 
 /// Makes a user.
 #[utoipa::path(
-    post, path = "/v1/users", tag = "access",
+    post, path = "/v1/users", tag = "users",
     request_body = UserRequest,
     responses(
         (status = 200, description = "He can log in", body = User),
@@ -38,7 +38,7 @@ pub async fn create(State(api): State<Api>, caller: Caller, JsonBody(request): J
 
 /// Removes a user. His browsers are logged out at once.
 #[utoipa::path(
-    delete, path = "/v1/users/{user}", tag = "access",
+    delete, path = "/v1/users/{user}", tag = "users",
     params(("user" = String, Path, description = "His name")),
     responses((status = 200, description = "He is gone", body = User), (status = 404, description = "There is none", body = Problem))
 )]
@@ -51,7 +51,7 @@ pub async fn remove(State(api): State<Api>, InPath(name): InPath<String>) -> Not
 
 /// Gives a user another password. His browsers are logged out.
 #[utoipa::path(
-    put, path = "/v1/users/{user}/password", tag = "access",
+    put, path = "/v1/users/{user}/password", tag = "users",
     params(("user" = String, Path, description = "His name")),
     request_body = PasswordRequest,
     responses((status = 200, description = "It counts", body = User), (status = 404, description = "There is none", body = Problem))

@@ -23,7 +23,8 @@ async fn the_document_lists_every_route_and_every_listed_route_is_there() {
 
     // Handlers that are documented in the source are served, and the other way round.
     let sources = [
-        "stacks", "compose", "services", "replicas", "logs", "devices", "events", "health", "access", "join", "network",
+        "stacks", "compose", "services", "replicas", "logs", "devices", "events", "health", "access", "join",
+        "network", "knock", "sessions", "users", "secrets",
     ];
     let described: usize = sources
         .iter()

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_planner::{CopyView, Liveness, Stage};
-use outrigger_protocol::{DeviceName, EndpointState, NetworkName, Phase, Routes, ServiceRef, ServiceRoutes};
+use outrigger_protocol::{
+    DeviceName, EndpointState, EngineState, NetworkName, Phase, Routes, ServiceRef, ServiceRoutes,
+};
 
 use super::World;
 
@@ -58,7 +60,10 @@ impl World {
         let ready: Vec<CopyView<'_>> = ready.filter_map(|endpoint| self.fleet.copy(endpoint.placement)).collect();
         let is_sure = |copy: &CopyView<'_>| {
             let heard = matches!(copy.liveness, Liveness::Up | Liveness::Away);
-            heard && copy.seen.is_some_and(|seen| seen.phase == Phase::Running)
+            let engine = self.fleet.device(copy.device).and_then(|device| device.engine);
+            heard
+                && !matches!(engine, Some(EngineState::Down(_)))
+                && copy.seen.is_some_and(|seen| seen.phase == Phase::Running)
         };
         for copy in &ready {
             let runs = copy.seen.is_none_or(|seen| seen.phase == Phase::Running);

@@ -7,7 +7,7 @@ use outrigger_protocol::Moment;
 /// A copy that failed gets nothing for this long, twice as long after each further failure.
 const FIRST: Duration = Duration::from_secs(1);
 /// Longest time without a try: a copy that comes back gets requests again at most this much later.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(10);
 /// Times in a row that another copy had to step in before one counts as failed.
 const LATE: u8 = 2;
 /// Connections in a row that a copy ended without a single byte of answer before it counts as failed. Some protocols do so
@@ -113,7 +113,7 @@ mod tests {
     fn failures_eject_for_longer_and_longer_and_one_try_brings_back() {
         let mut health = Health::default();
         let mut now = Moment(0);
-        for seconds in [1, 2, 4, 8, 16, 30, 30, 30] {
+        for seconds in [1, 2, 4, 8, 10, 10, 10] {
             health.failed(now);
             assert_eq!(health.standing(Moment(now.0 + seconds * 1000 - 1)), Standing::Ejected);
             now = Moment(now.0 + seconds * 1000);

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const STAGGER: Duration = Duration::from_millis(250);
 /// Time before the second try; doubled with each further one.
 const FIRST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(15);
+const LONGEST: Duration = Duration::from_secs(5);
 /// How often a device that is reached through the hub is tried directly.
 const DIRECT_AGAIN: Duration = Duration::from_secs(20);
 /// Devices with which a connection is kept. With more of them a request may have to wait for a handshake.

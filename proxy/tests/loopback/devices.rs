@@ -73,10 +73,11 @@ async fn a_device_reaches_published_ports_of_others_and_nothing_else_unless_it_i
     b.publish(web.port);
     b.want().await;
     eventually(async || ask(open).await.ok()).await;
-    // But not for one that the hub does not speak of.
+    // Also for those of which this one has never heard: in a large fleet nobody is told of everybody, and who can reach the
+    // device can reach its published ports without a certificate, too.
     b.wanted.routes.peers.clear();
     b.want().await;
-    ask(open).await.unwrap_err();
+    eventually(async || ask(open).await.ok()).await;
     a.stop().await;
     b.stop().await;
 }
