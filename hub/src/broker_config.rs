@@ -114,7 +114,7 @@ pub fn write(
     Ok(written)
 }
 
-/// Writes only mosquitto's rules anew, into a folder that [`write`] has filled.
+/// Writes only mosquitto's rules anew, into a folder that [`write()`] has filled.
 ///
 /// # Errors
 /// If they cannot be written.

@@ -40,7 +40,8 @@ pub fn throughout<E: Debug>(what: &str, span: Duration, mut look: impl FnMut() -
     Ok(())
 }
 
-/// Lets time pass: for benchmarks alone, which measure what happens while nothing is done. A test never needs it.
+/// Lets time pass: for what measures over a span, such as a benchmark or a load of so many requests a second. Whatever waits
+/// for something to come about uses [`eventually`].
 pub fn rest(span: Duration) {
     thread::sleep(span);
 }

@@ -2,7 +2,7 @@
 //!
 //! Of two copies chosen by chance the one with less to do takes it (Mitzenmacher, "The power of two choices in randomized
 //! load balancing"); "to do" is the number of open requests times how long one takes there. Copies on this device come
-//! first unless they are worse by more than [`REMOTE_FACTOR`].
+//! first unless they are worse by more than `REMOTE_FACTOR`.
 
 mod health;
 mod latency;

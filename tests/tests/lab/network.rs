@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use outrigger_tests::clock::{eventually, throughout};
+use outrigger_tests::clock::{eventually, monotonic, rest, throughout};
 use outrigger_tests::real::fleet::{Fleet, PATIENCE};
 use outrigger_tests::real::http;
 use outrigger_tests::real::lab::Device;
@@ -212,7 +212,7 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Load {
     fn begin(address: String) -> Self {
-        let (stop, began) = (Arc::new(AtomicBool::new(false)), Instant::now());
+        let (stop, began) = (Arc::new(AtomicBool::new(false)), monotonic());
         let stopping = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let mut asked = vec![];
@@ -221,7 +221,7 @@ impl Load {
                     break;
                 }
                 let due = began + Duration::from_secs(1) / RATE * number;
-                thread::sleep(due.saturating_duration_since(Instant::now()));
+                thread::sleep(due.saturating_duration_since(monotonic()));
                 let address = address.clone();
                 asked.push((
                     due - began,
@@ -256,20 +256,20 @@ fn request(address: &str) -> Result<()> {
     Ok(())
 }
 
+/// When the fault was, which requests failed, when they began and how, and how many there were.
+type Failures = (Duration, Vec<(Duration, String)>, usize);
+
 /// Requests through a device without a copy, while `fault` happens to the others.
-fn failures_while(
-    fleet: &Fleet,
-    fault: impl FnOnce() -> Result<()>,
-) -> Result<(Duration, Vec<(Duration, String)>, usize)> {
+fn failures_while(fleet: &Fleet, fault: impl FnOnce() -> Result<()>) -> Result<Failures> {
     let placed: Vec<u8> =
         (1..=3).map(|n| fleet.device_of(&format!("shop/web.{n}")).map(Device::number)).collect::<Result<_>>()?;
     let from =
         fleet.lab.devices().find(|device| !placed.contains(&device.number())).context("a device without a copy")?;
     let load = Load::begin(port_8080(from)?);
-    thread::sleep(Duration::from_secs(2));
+    rest(Duration::from_secs(2));
     let at = load.now();
     fault()?;
-    thread::sleep(Duration::from_secs(6));
+    rest(Duration::from_secs(6));
     let all = load.end()?;
     let count = all.len();
     let failed = all.into_iter().filter_map(|(at, result)| Some((at, result.err()?))).collect();
