@@ -47,7 +47,7 @@ pub struct Between {
     pub nonce: [u8; 32],
 }
 
-/// What a code comes to for one nonce. Costs [`ROUNDS`] to make.
+/// What a code comes to for one nonce. Costs `ROUNDS` to make.
 pub struct CodeKey(hmac::Key);
 
 /// Shows that its maker knows the code, over what he has seen.
