@@ -211,8 +211,13 @@ impl Client {
 
     /// Says something on its own report topic.
     pub async fn report(&self, device: &str, sequence: u32) {
+        assert!(self.try_report(device, sequence).await, "the connection has ended");
+    }
+
+    /// The same, if there still is a connection; whether there is.
+    pub async fn try_report(&self, device: &str, sequence: u32) -> bool {
         let topic = topic(device, Channel::Report);
-        self.client.publish(topic, QoS::AtMostOnce, false, report(sequence)).await.unwrap();
+        self.client.publish(topic, QoS::AtMostOnce, false, report(sequence)).await.is_ok()
     }
 
     /// Waits for the end; how long that took.
