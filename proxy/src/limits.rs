@@ -1,4 +1,5 @@
-//! How many connections there may be: in all, and from one source, so that a flood from one harms no other.
+//! How many connections there may be: in all, and from one source, so that a flood from one harms no other. The same for
+//! handshakes that are under way.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,6 +13,11 @@ const MOST: usize = 65_536;
 const SHARE: usize = 4;
 /// Files that are kept for everything else.
 const SPARE_FILES: u64 = 256;
+/// Handshakes at a time: of all, and of one address.
+const HANDSHAKES: usize = 256;
+const HANDSHAKES_EACH: usize = 32;
+/// Connections of one device.
+const DEVICE_EACH: usize = 16;
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,6 +37,7 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 struct Counts {
     most: usize,
+    each: usize,
     all: usize,
     by: HashMap<Source, usize>,
 }
@@ -54,18 +61,29 @@ impl Limits {
             }
         }
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(SPARE_FILES) / 2;
-        Self::new(usize::try_from(files).unwrap_or(MOST).min(MOST))
+        let most = usize::try_from(files).unwrap_or(MOST).min(MOST);
+        Self::new(most, (most / SHARE).max(1))
     }
 
-    pub(crate) fn new(most: usize) -> Self {
-        Self { inner: Arc::new(Mutex::new(Counts { most, all: 0, by: HashMap::new() })) }
+    /// Handshakes of devices that are under way: what strangers can make us do.
+    pub(crate) fn of_handshakes() -> Self {
+        Self::new(HANDSHAKES, HANDSHAKES_EACH)
+    }
+
+    /// Connections of devices: each needs one, and for a moment another while the one before ends.
+    pub(crate) fn of_devices() -> Self {
+        Self::new(MOST, DEVICE_EACH)
+    }
+
+    /// At most `most` in all, and `each` from one source.
+    pub(crate) fn new(most: usize, each: usize) -> Self {
+        Self { inner: Arc::new(Mutex::new(Counts { most, each, all: 0, by: HashMap::new() })) }
     }
 
     /// None: that would be too many.
     pub(crate) fn permit(&self, source: Source) -> Option<Permit> {
         let mut counts = self.lock();
-        let share = (counts.most / SHARE).max(1);
-        if counts.all >= counts.most || counts.by.get(&source).is_some_and(|count| *count >= share) {
+        if counts.all >= counts.most || counts.by.get(&source).is_some_and(|count| *count >= counts.each) {
             return None;
         }
         counts.all += 1;
@@ -106,8 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn one_source_gets_a_quarter_and_leaves_the_rest_to_others() {
-        let limits = Limits::new(8);
+    fn one_source_gets_its_part_and_leaves_the_rest_to_others() {
+        let limits = Limits::new(8, 2);
         let held: Vec<_> = (0..5).filter_map(|_| limits.permit(from(1))).collect();
         assert_eq!(held.len(), 2);
         let others: Vec<_> = (2..9).filter_map(|last| limits.permit(from(last))).collect();

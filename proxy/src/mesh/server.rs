@@ -9,7 +9,7 @@ use outrigger_protocol::{DeviceName, PortProtocol};
 use outrigger_trust::peer_name;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
@@ -17,13 +17,11 @@ use tracing::{debug, warn};
 use super::link::{self, MeshStream, Wire};
 use super::open::{Answer, Open};
 use crate::dial::connect_here;
-use crate::limits::Source;
+use crate::limits::{Limits, Source};
 use crate::shared::Shared;
 use crate::stream::{self, join};
 use crate::table::address_in;
 
-/// Handshakes at a time; they are what strangers can make us do.
-const HANDSHAKES: usize = 64;
 /// How long one may take, and how long a stream may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Streams of one device that wait to be looked at.
@@ -53,17 +51,21 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Lets devices in until it is cancelled.
 pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let (handshakes, connections) = (Limits::of_handshakes(), Limits::of_devices());
     loop {
-        let Ok(turn) = Arc::clone(&handshakes).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, from)) => {
-                let shared = Arc::clone(&shared);
+                // Without a turn it is closed at once; a device comes again.
+                let Some(turn) = handshakes.permit(Source::Address(from.ip().to_canonical())) else { continue };
+                let (shared, connections) = (Arc::clone(&shared), connections.clone());
                 tokio::spawn(async move {
                     let met = timeout(PATIENCE, meet_directly(&shared, stream)).await;
                     drop(turn);
                     match met {
-                        Ok(Ok((caller, wire))) => attend(shared, caller, wire, Way::Direct).await,
+                        Ok(Ok((caller, wire))) => match connections.permit(Source::Device(caller.clone())) {
+                            Some(_place) => attend(shared, caller, wire, Way::Direct).await,
+                            None => debug!(%from, %caller, "a device has too many connections"),
+                        },
                         Ok(Err(error)) => debug!(%from, %error, "somebody was not let in as a device"),
                         Err(_) => debug!(%from, "somebody took too long to say who they are"),
                     }

@@ -15,11 +15,10 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::{Met, STREAMS, read_name, write_name};
+use crate::limits::{Limits, Source};
 use crate::mesh::{Link, MeshStream, keep_awake};
 use crate::stream::join;
 
-/// Handshakes at a time; they are what strangers can make the hub do.
-const HANDSHAKES: usize = 64;
 /// How long one may take, and a stream may take to say where it wants to go.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -62,19 +61,23 @@ impl Present {
 /// Joins devices until it is cancelled. Connections go on until their devices end them or are not admitted any more.
 pub async fn serve(listener: TcpListener, door: Door) {
     let present = Arc::new(Present::default());
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let (handshakes, connections) = (Limits::of_handshakes(), Limits::of_devices());
     let mut tasks = tokio::task::JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
-        let Ok(turn) = Arc::clone(&handshakes).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, from)) => {
-                let (present, door) = (Arc::clone(&present), door.clone());
+                // Without a turn it is closed at once; a device comes again.
+                let Some(turn) = handshakes.permit(Source::Address(from.ip().to_canonical())) else { continue };
+                let (present, door, connections) = (Arc::clone(&present), door.clone(), connections.clone());
                 tasks.spawn(async move {
                     let met = timeout(PATIENCE, meet(stream, &door)).await;
                     drop(turn);
                     match met {
-                        Ok(Ok(device)) => attend(&present, device, door).await,
+                        Ok(Ok(device)) => match connections.permit(Source::Device(device.name.clone())) {
+                            Some(_place) => attend(&present, device, door).await,
+                            None => debug!(%from, device = %device.name, "a device has too many connections"),
+                        },
                         Ok(Err(error)) => debug!(%from, %error, "somebody was not let in to be relayed"),
                         Err(_) => debug!(%from, "somebody took too long to say who they are"),
                     }

@@ -1,12 +1,15 @@
 //! Several devices: streams between them, who may open which, devices that die.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use outrigger_proxy::control::Mesh;
 use outrigger_trust::testing::TestAuthority;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 
 use crate::support::{Copy, Device, ask, eventually};
 
@@ -108,6 +111,36 @@ async fn a_device_of_another_fleet_and_one_under_a_wrong_name_get_nothing() {
     eventually(async || ask(open).await.ok()).await;
     for device in [a, b, c] {
         device.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_say_nothing_keep_no_device_out() {
+    let authority = TestAuthority::new();
+    let web = Copy::start("b", [127, 1, 6, 1], 0).await;
+    let mut a = Device::start(&authority, "a").await;
+    let mut b = Device::start(&authority, "b").await;
+    b.run_copy(1, web.address);
+    b.want().await;
+    let door = SocketAddr::from((Ipv4Addr::LOCALHOST, b.mesh_port().await));
+    let strangers: Vec<_> = (0..300).map(|_| tokio::spawn(silent([127, 1, 6, 2], door))).collect();
+    let open = fleet(&mut a, &mut [&mut b], web.port).await;
+    eventually(async || ask(open).await.ok()).await;
+    assert!(strangers.iter().all(|stranger| !stranger.is_finished()), "they went on all the time");
+    strangers.iter().for_each(JoinHandle::abort);
+    a.stop().await;
+    b.stop().await;
+}
+
+/// Comes from this address, says nothing, and comes again whenever it is sent away.
+async fn silent(from: [u8; 4], door: SocketAddr) {
+    loop {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        if let Ok(mut stream) = socket.connect(door).await {
+            let _ = stream.read(&mut [0]).await; // until it is sent away, whatever the words
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
