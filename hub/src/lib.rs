@@ -22,4 +22,5 @@ mod relay;
 pub mod run;
 pub mod secrets;
 pub mod setup;
+mod sockets;
 pub mod store;

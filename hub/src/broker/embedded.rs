@@ -34,15 +34,19 @@ use tracing::{debug, error, warn};
 
 use super::gate::{Bound, Gate};
 use super::kept::Kept;
-use super::limits::{Limits, Place};
 use super::presence::Presence;
 use super::refused::Refused;
 use super::{Counters, Happening, Inbox, Outgoing, Packet};
 use crate::clock;
 use crate::pki::{AllowList, Pki};
+use crate::sockets::{Bounds, Place, Sockets};
 
 /// Largest packet from a device: the largest payload with its topic and properties.
 const MAX_PACKET: usize = MAX_STATUS + 4096;
+/// A connection costs about 40 kB. Strangers are dropped after 10 s, so one address holds its part for as long as it likes,
+/// and no more.
+const SOCKETS: Bounds =
+    Bounds { all: 32_768, per_address: 2_048, strangers: 1_024, strangers_per_address: 64, spares_loopback: true };
 /// Messages that wait for one slow device. Assignments replace each other, so few are worth keeping.
 const MAX_QUEUED: usize = 64;
 /// Messages of one device in a minute, whatever the gate lets through.
@@ -75,7 +79,7 @@ struct Broker {
     monitor: Arc<ResourceMonitor>,
     inbox: Inbox,
     presence: Presence,
-    limits: Limits,
+    sockets: Sockets,
     door: Door,
     refused: Refused,
 }
@@ -120,7 +124,7 @@ pub async fn start(
         monitor: Arc::new(ResourceMonitor::new(message_limits())),
         inbox: inbox.clone(),
         presence,
-        limits: Limits::default(),
+        sockets: Sockets::new(SOCKETS),
         door,
         refused: Refused::default(),
     };
@@ -189,7 +193,7 @@ async fn accept(listener: TcpListener, broker: Arc<Broker>) {
 
 impl Broker {
     fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
-        let Some(place) = self.limits.admit(peer.ip()) else {
+        let Some(place) = self.sockets.admit(peer.ip()) else {
             Counters::add(&self.inbox.counters().connections_refused);
             return debug!(%peer, "connection refused: too many");
         };

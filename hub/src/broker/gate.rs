@@ -14,12 +14,12 @@ use outrigger_protocol::{Channel, DeviceName, Topic};
 use tokio::sync::broadcast;
 
 use super::flow::{Flow, Pace};
-use super::limits::Place;
 use super::presence::{Entry, Presence};
 use super::refused::Refused;
 use super::{Counters, Happening, Inbox};
 use crate::clock;
 use crate::pki::{AllowList, KeptOut};
+use crate::sockets::Place;
 
 /// Longest keep-alive in seconds. A device without one would hold its socket for ever after its cable is cut. So long only
 /// for devices with the slowest heartbeat, each byte of which costs somebody money; whether a device lives is not judged

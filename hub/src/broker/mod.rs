@@ -12,7 +12,6 @@ mod flow;
 mod gate;
 mod inbox;
 mod kept;
-mod limits;
 mod presence;
 mod refused;
 

@@ -22,9 +22,19 @@ use tracing::{debug, warn};
 
 use super::admit::Peer;
 use crate::pki::ServerTls;
+use crate::sockets::{Bounds, Place, Sockets};
 
 /// Connections at one time; more wait in the kernel's queue. Each may hold [`MAX_HEAD`] bytes.
 const MAX_CONNECTIONS: usize = 512;
+/// Of these one address may have a part, so that one stranger does not keep everybody else waiting.
+const MAX_PER_ADDRESS: usize = 128;
+const SOCKETS: Bounds = Bounds {
+    all: MAX_CONNECTIONS,
+    per_address: MAX_PER_ADDRESS,
+    strangers: MAX_CONNECTIONS,
+    strangers_per_address: MAX_PER_ADDRESS,
+    spares_loopback: true,
+};
 /// The same of the socket in the state folder.
 const MAX_LOCAL: usize = 16;
 /// Time for a client to prove that it speaks TLS.
@@ -64,6 +74,14 @@ enum Accepted {
     Local(UnixStream),
 }
 
+impl Accepted {
+    /// Its place among the sockets of its address, if it comes from one; an error: that one has too many.
+    fn socket(&self, sockets: &Sockets) -> Result<Option<Place>, ()> {
+        let Self::Network(_, Peer::Address(from), _) = self else { return Ok(None) };
+        sockets.admit(*from).map(Some).ok_or(())
+    }
+}
+
 impl Listener {
     fn places(&self) -> usize {
         match self {
@@ -87,6 +105,10 @@ impl Listener {
 
 /// Serves until `shutdown` ends.
 pub async fn serve(listener: Listener, router: Router, shutdown: impl Future<Output = ()>) {
+    serve_within(Sockets::new(SOCKETS), listener, router, shutdown).await;
+}
+
+async fn serve_within(sockets: Sockets, listener: Listener, router: Router, shutdown: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(listener.places()));
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -99,10 +121,11 @@ pub async fn serve(listener: Listener, router: Router, shutdown: impl Future<Out
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((accepted, place)) = accepted else { continue };
+        let Ok(socket) = accepted.socket(&sockets) else { continue };
         let (router, stopped) = (router.clone(), stopped.clone());
         connections.spawn(async move {
             greet(accepted, router, stopped).await;
-            drop(place);
+            drop((place, socket));
         });
     }
     drop(listener);
@@ -206,12 +229,16 @@ mod tests {
 
     /// Serves one route until the test ends.
     async fn served() -> (std::net::SocketAddr, tokio::sync::oneshot::Sender<()>) {
+        served_within(SOCKETS).await
+    }
+
+    async fn served_within(bounds: Bounds) -> (std::net::SocketAddr, tokio::sync::oneshot::Sender<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let router = Router::new().route("/", get(async || "here"));
         let listener = Listener::Network(listener, Door::Plain);
-        tokio::spawn(serve(listener, router, async { drop(stopped.await) }));
+        tokio::spawn(serve_within(Sockets::new(bounds), listener, router, async { drop(stopped.await) }));
         (address, stop)
     }
 
@@ -239,5 +266,23 @@ mod tests {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn one_address_with_many_connections_leaves_room_for_others() {
+        let bounds = Bounds { per_address: 2, strangers_per_address: 2, spares_loopback: false, ..SOCKETS };
+        let (address, _stop) = served_within(bounds).await;
+        let from = async |last: u8| {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((std::net::Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
+            socket.connect(address).await.unwrap()
+        };
+        let _held = [from(2).await, from(2).await];
+        assert_eq!(from(2).await.read(&mut [0]).await.unwrap_or(0), 0, "it is sent away at once");
+        let mut other = from(3).await;
+        other.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut first = [0; 12];
+        other.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
     }
 }

@@ -1,22 +1,24 @@
-//! How many sockets the embedded broker holds, in all and from one address.
+//! How many sockets a port holds, in all and from one address, so that nobody can take them all.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Sockets in all. A connection costs about 40 kB.
-const MAX_CONNECTIONS: usize = 32_768;
-/// Sockets from one address: a site behind one router. Loopback is not limited: who is there is trusted with more.
-const MAX_PER_ADDRESS: usize = 2_048;
-/// Sockets of one address that have not said who they are. The broker drops them after 10 s, so a stranger holds this many
-/// for as long as it likes, and no more.
-const MAX_STRANGERS_PER_ADDRESS: usize = 64;
-/// Strangers in all.
-const MAX_STRANGERS: usize = 1_024;
+/// How many there may be. A stranger is who has not said yet who it is. One address may be a whole site behind a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) all: usize,
+    pub(crate) per_address: usize,
+    pub(crate) strangers: usize,
+    pub(crate) strangers_per_address: usize,
+    /// Whether loopback has the limits of all only: who is there is trusted with more.
+    pub(crate) spares_loopback: bool,
+}
 
 /// The sockets that are open.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Limits {
+#[derive(Debug, Clone)]
+pub(crate) struct Sockets {
+    bounds: Bounds,
     table: Arc<Mutex<Table>>,
 }
 
@@ -35,25 +37,32 @@ struct Held {
 
 /// One open socket; its place is free again when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    limits: Limits,
+pub(crate) struct Place {
+    sockets: Sockets,
     address: IpAddr,
     stranger: bool,
 }
 
-impl Limits {
+impl Sockets {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { bounds, table: Arc::default() }
+    }
+
     /// A place for a new socket from `address`; none if it or all together have too many.
-    pub(super) fn admit(&self, address: IpAddr) -> Option<Place> {
+    pub(crate) fn admit(&self, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
         let mut table = self.lock();
         let held = table.by_address.get(&address).copied().unwrap_or_default();
-        let crowded = held.total >= MAX_PER_ADDRESS || held.strangers >= MAX_STRANGERS_PER_ADDRESS;
-        if table.total >= MAX_CONNECTIONS || table.strangers >= MAX_STRANGERS || (crowded && !address.is_loopback()) {
+        let Bounds { all, per_address, strangers, strangers_per_address, spares_loopback } = self.bounds;
+        let is_spared = spares_loopback && address.is_loopback();
+        let is_crowded = held.total >= per_address || held.strangers >= strangers_per_address;
+        if table.total >= all || table.strangers >= strangers || (is_crowded && !is_spared) {
             return None;
         }
         table.total += 1;
         table.strangers += 1;
         table.by_address.insert(address, Held { total: held.total + 1, strangers: held.strangers + 1 });
-        Some(Place { limits: self.clone(), address, stranger: true })
+        Some(Place { sockets: self.clone(), address, stranger: true })
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -63,9 +72,9 @@ impl Limits {
 
 impl Place {
     /// The socket has said who it is.
-    pub(super) fn introduced(&mut self) {
+    pub(crate) fn introduced(&mut self) {
         if std::mem::take(&mut self.stranger) {
-            let mut table = self.limits.lock();
+            let mut table = self.sockets.lock();
             table.strangers -= 1;
             if let Some(held) = table.by_address.get_mut(&self.address) {
                 held.strangers -= 1;
@@ -77,7 +86,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.introduced();
-        let mut table = self.limits.lock();
+        let mut table = self.sockets.lock();
         table.total -= 1;
         let left = table.by_address.get_mut(&self.address).map_or(0, |held| {
             held.total -= 1;
@@ -95,15 +104,21 @@ mod tests {
 
     #[test]
     fn strangers_of_one_address_leave_room_for_others() {
-        let limits = Limits::default();
+        let sockets = Sockets::new(Bounds {
+            all: 100,
+            per_address: 50,
+            strangers: 40,
+            strangers_per_address: 10,
+            spares_loopback: true,
+        });
         let [bad, good] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse::<IpAddr>().unwrap());
-        let mut held: Vec<_> = (0..MAX_STRANGERS_PER_ADDRESS).map(|_| limits.admit(bad).unwrap()).collect();
-        assert!(limits.admit(bad).is_none());
-        assert!(limits.admit(good).is_some());
+        let mut held: Vec<_> = (0..10).map(|_| sockets.admit(bad).unwrap()).collect();
+        assert!(sockets.admit(bad).is_none());
+        assert!(sockets.admit(good).is_some());
         held[0].introduced();
-        assert!(limits.admit(bad).is_some());
+        assert!(sockets.admit(bad).is_some());
         drop(held);
-        let table = limits.lock();
+        let table = sockets.lock();
         assert_eq!((table.by_address.len(), table.total, table.strangers), (0, 0, 0));
     }
 }
