@@ -52,8 +52,7 @@ pub async fn setup_code(config: &Config) -> Result<String, SetupCodeError> {
         }
         Err(error) => return Err(error.into()),
     };
-    let host = config.names.first().map_or("localhost", String::as_str);
-    Ok(setup_words(host, config.http_listen.port(), &code))
+    Ok(setup_words(config.http_listen, || config.names.first().cloned(), &code))
 }
 
 fn into_store(mut store: Store, config: &Config) -> Result<Token, SetupCodeError> {
@@ -64,4 +63,26 @@ fn into_store(mut store: Store, config: &Config) -> Result<Token, SetupCodeError
     let (code, records) = code_records(&saved, authority.pin(), now);
     store.save_side(&records)?;
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_trust::{Kind, Pin, Token};
+
+    use super::*;
+
+    #[test]
+    fn the_line_to_log_in_leads_to_where_the_hub_listens() {
+        let code = Token::fresh(Kind::Setup, Pin([0; 32]));
+        let shown = |listens: &str| setup_words(listens.parse().unwrap(), || Some("hub.lan".to_owned()), &code);
+        for (listens, at) in [
+            ("0.0.0.0:7640", "https://hub.lan:7640 "),
+            ("[::]:7640", "https://hub.lan:7640 "),
+            ("127.0.0.1:7640", "https://localhost:7640 "),
+            ("192.0.2.7:443", "https://192.0.2.7:443 "),
+            ("[2001:db8::7]:443", "https://[2001:db8::7]:443 "),
+        ] {
+            assert!(shown(listens).contains(at), "{listens}: {}", shown(listens));
+        }
+    }
 }

@@ -29,6 +29,7 @@ mod users;
 mod view;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -103,20 +104,21 @@ pub async fn serve(
 /// What the first administrator does with a setup code.
 pub(crate) fn words_with_code(hub: &HubHandle, code: &outrigger_trust::Token) -> String {
     let http = hub.addresses().http;
-    let host = match hub.pki().filter(|_| !http.ip().is_loopback()) {
-        Some(pki) => join::places(pki, None).into_iter().next(),
-        None => None,
-    };
-    setup_words(&host.unwrap_or_else(|| "localhost".to_owned()), http.port(), code)
+    setup_words(http, || join::places(hub.pki()?, None).into_iter().next(), code)
 }
 
-/// The same for a hub at this host.
+/// The same for a hub that listens here, on a machine of this name: where it listens on one address alone, no other leads to it.
 #[must_use]
-pub fn setup_words(host: &str, port: u16, code: &outrigger_trust::Token) -> String {
+pub fn setup_words(http: SocketAddr, name: impl FnOnce() -> Option<String>, code: &outrigger_trust::Token) -> String {
+    let at = match http.ip() {
+        ip if ip.is_loopback() => format!("localhost:{}", http.port()),
+        ip if ip.is_unspecified() => format!("{}:{}", name().unwrap_or_else(|| "localhost".to_owned()), http.port()),
+        _ => http.to_string(),
+    };
     let code = code.reveal();
     format!(
         "To become administrator, within an hour and once, on any machine that reaches this one:\n\n    \
-         outrigger login https://{host}:{port} --setup-code {code}\n\n\
+         outrigger login https://{at} --setup-code {code}\n\n\
          `outrigger-hub setup-code` prints a new code."
     )
 }
