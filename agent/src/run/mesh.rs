@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, EngineChoice};
 use crate::core::{Keep, KeptMesh, ProxyEvent};
 use crate::identity::IdentityDir;
 use crate::mesh_file::MeshFile;
@@ -25,6 +25,8 @@ pub(super) struct MeshLink {
     keeper: Arc<Keeper>,
     /// Whether an agent before this one may have left a proxy.
     may_run: bool,
+    /// Containers that are not real reach nothing: then there is no proxy, and this device takes no part.
+    takes_part: bool,
 }
 
 impl MeshLink {
@@ -35,7 +37,8 @@ impl MeshLink {
         let wanted = watch::channel(None).0;
         let keeper =
             Arc::new(Keeper { file, waiting: Mutex::default(), writing: Mutex::default(), news: Notify::new() });
-        Self { place, identity, port: config.network_port, keeper, wanted, may_run: false }
+        let takes_part = config.engine != EngineChoice::Memory;
+        Self { place, identity, port: config.network_port, keeper, wanted, may_run: false, takes_part }
     }
 
     /// What an agent before this one kept.
@@ -46,7 +49,9 @@ impl MeshLink {
     }
 
     pub(super) fn start(&self, tasks: &mut JoinSet<()>, events: mpsc::Sender<ProxyEvent>) {
-        tasks.spawn(proxy_link::run(self.place.clone(), self.wanted.subscribe(), self.may_run, events));
+        if self.takes_part {
+            tasks.spawn(proxy_link::run(self.place.clone(), self.wanted.subscribe(), self.may_run, events));
+        }
         tasks.spawn(Arc::clone(&self.keeper).save_all());
     }
 
@@ -61,7 +66,7 @@ impl MeshLink {
     /// Where the proxy will listen for other devices once something needs it. Told before it runs: the hub says what there is to
     /// reach only to devices that take part, and without that a device without containers would never start it.
     pub(super) fn promised(&self) -> Option<u16> {
-        Some(self.port).filter(|port| *port != 0 && self.identity.is_some())
+        Some(self.port).filter(|port| *port != 0 && self.identity.is_some() && self.takes_part)
     }
 
     pub(super) fn hand(&self, wanted: Arc<Wanted>) {
@@ -114,5 +119,24 @@ impl Keeper {
             // An error would be a panic of ours, which has been told.
             let _ = tokio::task::spawn_blocking(move || keeper.save()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Raw, Surroundings};
+
+    #[tokio::test]
+    async fn containers_that_are_not_real_have_no_proxy() {
+        let tasks_with = |engine: &str| {
+            let text = format!("name = 'pi'\nengine = '{engine}'\nstate_dir = '/nowhere'\n");
+            let around = Surroundings::default();
+            let config = Config::check("agent.toml", Raw::parse(&text), Raw::default(), &around).unwrap();
+            let (mut tasks, (events, _told)) = (JoinSet::new(), mpsc::channel(1));
+            MeshLink::begin(&config, BootId(1)).start(&mut tasks, events);
+            tasks.len()
+        };
+        assert_eq!(tasks_with("memory"), tasks_with("docker") - 1);
     }
 }
