@@ -11,8 +11,7 @@ use thiserror::Error;
 
 use super::{Args, Asked, Command, JoinArgs};
 
-const ABOUT: &str =
-    "Runs on each device: says what the device is, and runs the containers that the hub assigns to it";
+const ABOUT: &str = "Runs on each device: says what the device is, and runs the containers that the hub assigns to it";
 /// How alike a word must be to be suggested.
 const ALIKE: f64 = 0.7;
 
@@ -79,12 +78,7 @@ struct Known {
     slot: fn(&mut Said) -> Slot<'_>,
 }
 
-const fn option(
-    name: &'static str,
-    value: &'static str,
-    help: &'static str,
-    slot: fn(&mut Said) -> Slot<'_>,
-) -> Known {
+const fn option(name: &'static str, value: &'static str, help: &'static str, slot: fn(&mut Said) -> Slot<'_>) -> Known {
     Known { of: "", name, value, help, slot }
 }
 
@@ -115,7 +109,10 @@ const OPTIONS: [Known; 20] = [
 const URL: &str = "The hub, such as https://hub.local:7640 [default: the one that answers in the local network]";
 
 const COMMANDS: [(&str, &str); 5] = [
-    ("join", "Join the fleet of a hub: with the line that `outrigger device invite` prints, or by a code that it shows"),
+    (
+        "join",
+        "Join the fleet of a hub: with the line that `outrigger device invite` prints, or by a code that it shows",
+    ),
     ("doctor", "Look for what would keep this device from its work, and say how to put it right"),
     (
         "leave",
@@ -205,9 +202,11 @@ fn take(
     let text = match words.optional_value() {
         Some(text) => text,
         // What looks like an option is one: somebody has forgotten the value.
-        None => words.value().ok().filter(|text| !text.as_encoded_bytes().starts_with(b"--")).ok_or(
-            WordsError::NoValue { name, value },
-        )?,
+        None => words
+            .value()
+            .ok()
+            .filter(|text| !text.as_encoded_bytes().starts_with(b"--"))
+            .ok_or(WordsError::NoValue { name, value })?,
     };
     if let Slot::Path(path) = slot {
         *path = Some(text.into());
@@ -287,12 +286,13 @@ mod tests {
 
     #[test]
     fn values_go_where_they_belong() {
-        let got = args(&["--config", "/a", "--label=zone=attic", "--label", "disk=ssd", "join", "--token", "-", "https://hub:7640"]);
+        let got = args(&[
+            "--config", "/a", "--label=zone=attic", "--label", "disk=ssd", "join", "--token", "-", "https://hub:7640",
+        ]);
         assert_eq!(got.config, Some(PathBuf::from("/a")));
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(got.labels, [pair("zone", "attic"), pair("disk", "ssd")]);
-        let join =
-            JoinArgs { url: Some("https://hub:7640".to_owned()), token: Some("-".to_owned()), again: false };
+        let join = JoinArgs { url: Some("https://hub:7640".to_owned()), token: Some("-".to_owned()), again: false };
         assert_eq!(got.command, Some(Command::Join(join)));
         assert_eq!(args(&["leave", "--yes"]).command, Some(Command::Leave { yes: true }));
         assert_eq!(args(&[]), Args::default());
