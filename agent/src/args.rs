@@ -2,117 +2,88 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
-
 use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_STATE_DIR, Placed, Raw, Surroundings};
 use crate::identity::IdentityDir;
 
-/// Runs on each device: says what the device is, and runs the containers that the hub assigns to it.
-#[derive(Debug, Parser)]
-#[command(name = "outrigger-agent", version, max_term_width = 100)]
+mod words;
+
+pub use words::{WordsError, read};
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// To do something.
+    Run(Box<Args>),
+    /// This text.
+    Help(String),
+    /// The version.
+    Version,
+}
+
+/// The settings that the command line makes, as they are written there, and what to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Args {
-    /// Settings file; may be missing unless it is named here [default: /etc/outrigger/agent.toml]
-    #[arg(global = true, long, value_name = "PATH")]
+    /// Settings file; may be missing unless it is named here.
     pub config: Option<PathBuf>,
-    /// Name of the device in the fleet [default: the host's name]
-    #[arg(global = true, long)]
+    /// Name of the device in the fleet.
     pub name: Option<String>,
-    /// Where the hub's broker is [default: where the device has joined]
-    #[arg(global = true, long, value_name = "HOST:PORT")]
+    /// Where the hub's broker is.
     pub hub: Option<String>,
-    /// Without TLS and without joining, to a hub on this very device; for trying things out
-    #[arg(global = true, long)]
+    /// Without TLS and without joining.
     pub insecure_local: bool,
-    /// Tells the containers of several agents on one engine apart [default: the device's name]
-    #[arg(global = true, long)]
+    /// Tells the containers of several agents on one engine apart.
     pub scope: Option<String>,
-    /// Where the agent keeps its assignment [default: /var/lib/outrigger-agent]
-    #[arg(global = true, long, value_name = "DIR")]
+    /// Where the agent keeps its assignment.
     pub state_dir: Option<String>,
-    /// What runs the containers: docker, podman, or memory for nothing real [default: docker]
-    #[arg(global = true, long)]
+    /// What runs the containers.
     pub engine: Option<String>,
-    /// The engine's socket [default: DOCKER_HOST, else /var/run/docker.sock]
-    #[arg(global = true, long, value_name = "PATH")]
+    /// The engine's socket.
     pub engine_socket: Option<String>,
-    /// What the owner of this device allows [default: /etc/outrigger/policy.toml]
-    #[arg(global = true, long, value_name = "PATH")]
+    /// What the owner of this device allows.
     pub policy: Option<String>,
-    /// Time between reports [default: 1s]
-    #[arg(global = true, long, value_name = "TIME")]
+    /// Time between reports.
     pub heartbeat: Option<String>,
-    /// From how much of the disk in use on images that it pulled and nothing uses are removed, or off [default: 85%]
-    #[arg(global = true, long, value_name = "PERCENT")]
+    /// From how much of the disk in use on images are removed.
     pub image_gc_above: Option<String>,
-    /// Down to how much of the disk [default: 80%]
-    #[arg(global = true, long, value_name = "PERCENT")]
+    /// Down to how much of the disk.
     pub image_gc_to: Option<String>,
-    /// Private addresses that networks of containers are made from [default: 10.212.0.0/14]
-    #[arg(global = true, long, value_name = "RANGE")]
+    /// Private addresses that networks of containers are made from.
     pub network_pool: Option<String>,
-    /// Where the proxies of other devices reach this one's [default: 7643]
-    #[arg(global = true, long, value_name = "PORT")]
+    /// Where the proxies of other devices reach this one's.
     pub network_port: Option<String>,
-    /// The socket of a proxy that the service manager starts [default: the agent starts one where it needs it]
-    #[arg(global = true, long, value_name = "PATH")]
+    /// The socket of a proxy that the service manager starts.
     pub proxy_socket: Option<String>,
-    /// A label of the device; can be given again
-    #[arg(global = true, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    /// Labels of the device.
     pub labels: Vec<(String, String)>,
-    /// A countable thing that the device has; can be given again
-    #[arg(global = true, long = "generic", value_name = "KIND=COUNT", value_parser = pair)]
+    /// Countable things that the device has.
     pub generic: Vec<(String, String)>,
-    /// What to do instead of running
-    #[command(subcommand)]
+    /// What to do instead of running.
     pub command: Option<Command>,
 }
 
 /// What to do instead of running.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Join the fleet of a hub: with the line that `outrigger device invite` prints, or by a code that it shows
+    /// Join the fleet of a hub.
     Join(JoinArgs),
-    /// Look for what would keep this device from its work, and say how to put it right
+    /// Look for what would keep this device from its work.
     Doctor,
-    /// Leave the fleet: end and remove the replicas here and forget whose they were, so that another hub can have the device
+    /// Leave the fleet.
     Leave {
-        /// Do not ask
-        #[arg(long)]
+        /// Without asking.
         yes: bool,
     },
-    /// Move the bytes of the service network: the agent, or the service manager, starts this
-    Proxy(ProxyArgs),
-    /// Print the version
-    Version,
 }
 
 /// How to join.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JoinArgs {
-    /// The hub, such as <https://hub.local:7640> [default: the one that answers in the local network]
+    /// The hub; without it the one that answers in the local network.
     pub url: Option<String>,
-    /// The invite; `-` reads it from standard input [default: a code is shown, for `outrigger device approve`]
-    #[arg(long)]
+    /// The invite; `-` reads it from standard input. Without it a code is shown.
     pub token: Option<String>,
-    /// Join anew, although the device has joined already: with a new key, and perhaps another hub
-    #[arg(long)]
+    /// Join anew, although the device has joined already.
     pub again: bool,
-}
-
-/// How the proxy is started.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
-pub struct ProxyArgs {
-    /// Where the agent speaks to it [default: the socket that the service manager hands over]
-    #[arg(long, value_name = "PATH")]
-    pub socket: Option<PathBuf>,
-    /// Start it as a process that does not end with this one
-    #[arg(long, requires = "socket")]
-    pub detach: bool,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("it must be KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 impl Args {

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
-use outrigger_agent::args::{Args, Command, JoinArgs, ProxyArgs};
+use outrigger_agent::args::{self, Args, Asked, Command, JoinArgs};
 use outrigger_agent::clock::Clock;
 use outrigger_agent::config::{Config, EngineChoice};
 use outrigger_agent::doctor::{self, Networking, Subject, Verdict};
@@ -26,7 +25,6 @@ use outrigger_agent::signals::{Signals, Told};
 use outrigger_agent::state::{StateDir, StateError};
 use outrigger_agent::{proxy_link, run};
 use outrigger_protocol::{ByeReason, FleetId};
-use outrigger_proxy::{Control, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
 /// How often a device that has not joined looks whether it has.
@@ -40,7 +38,22 @@ fn main() -> ExitCode {
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
         eprintln!("outrigger-agent: core dumps cannot be turned off: {error}");
     }
-    let args = Args::parse();
+    let args = match args::read(std::env::args_os().skip(1)) {
+        Ok(Asked::Run(args)) => *args,
+        Ok(Asked::Help(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(Asked::Version) => {
+            println!("outrigger-agent {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("outrigger-agent: {error}\n\nFor more information, try '--help'.");
+            // As programs say that they were called wrongly.
+            return ExitCode::from(2);
+        }
+    };
     match start(args) {
         Ok(code) => code,
         Err(error) => {
@@ -51,17 +64,6 @@ fn main() -> ExitCode {
 }
 
 fn start(args: Args) -> anyhow::Result<ExitCode> {
-    if args.command == Some(Command::Version) {
-        println!("outrigger-agent {}", env!("CARGO_PKG_VERSION"));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(Command::Proxy(how)) = &args.command
-        && how.detach
-    {
-        return proxy_link::detach(how.socket.as_deref(), args.scope.as_deref())
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(Into::into);
-    }
     // One thread is enough, and each further one costs memory. Blocking calls (saving, resolving names) are rare and small.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -74,11 +76,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         Some(Command::Join(how)) => runtime.block_on(join(&args, how)).map(|()| ExitCode::SUCCESS),
         Some(Command::Doctor) => runtime.block_on(examine(args.config()?)),
         Some(Command::Leave { yes }) => runtime.block_on(leave_fleet(args.config()?, *yes)),
-        Some(Command::Proxy(how)) => {
-            log_to_stderr();
-            runtime.block_on(proxy(how, args.scope.as_deref())).map(|()| ExitCode::SUCCESS)
-        }
-        Some(Command::Version) | None => {
+        None => {
             log_to_stderr();
             runtime.block_on(serve(&args)).map(|()| ExitCode::SUCCESS)
         }
@@ -86,15 +84,6 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
     // What still blocks, such as a name that does not resolve, must not hold up the end.
     runtime.shutdown_background();
     result
-}
-
-async fn proxy(how: &ProxyArgs, scope: Option<&str>) -> anyhow::Result<()> {
-    let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let control = how.socket.clone().map_or(Control::Handed, Control::Path);
-    let settings = Settings::new(control, scope.unwrap_or("outrigger").to_owned());
-    // It has no settings of its own to read again.
-    let ended = async { while signals.next().await == Told::Reload {} };
-    Ok(outrigger_proxy::run(settings, ended).await?)
 }
 
 async fn join(args: &Args, how: &JoinArgs) -> anyhow::Result<()> {

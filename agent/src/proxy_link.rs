@@ -21,6 +21,8 @@ use crate::config::Config;
 use crate::core::{Mesh, ProxyEvent};
 use crate::mesh_file;
 
+/// Its program.
+const PROGRAM: &str = "outrigger-proxy";
 /// Time that a proxy which was just started has until it answers; an SD card takes its time.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked for until then.
@@ -33,7 +35,7 @@ const TAKES_WITHIN: Duration = Duration::from_secs(10);
 pub enum Place {
     /// The service manager listens there and starts it with the first connection.
     Managed(PathBuf),
-    /// This agent starts it, from its own program.
+    /// This agent starts it.
     Own {
         /// Where it is to listen.
         socket: PathBuf,
@@ -74,8 +76,13 @@ pub enum LinkError {
         source: io::Error,
     },
     /// It cannot be started.
-    #[error("the proxy cannot be started: {0}")]
-    Start(io::Error),
+    #[error("the proxy cannot be started: {}: {source}; it belongs beside outrigger-agent", program.display())]
+    Start {
+        /// Its program.
+        program: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// It is gone, or another agent has taken this one's place with it.
     #[error("the proxy has ended")]
     Ended,
@@ -159,45 +166,29 @@ async fn connect(
     found.map_err(|_| silent(io::ErrorKind::TimedOut.into()))
 }
 
-/// Starts the proxy from this very program, as a process that does not end with this one. It detaches itself, so what is
-/// waited for here ends at once.
+/// Starts the proxy, as a process that does not end with this one. It detaches itself, so what is waited for here ends at
+/// once.
 async fn start(socket: &Path, scope: &str) -> Result<(), LinkError> {
+    let program = program().map_err(|source| LinkError::Start { program: PROGRAM.into(), source })?;
+    let failed = |source| LinkError::Start { program: program.clone(), source };
     if let Some(folder) = socket.parent() {
-        std::fs::create_dir_all(folder).map_err(LinkError::Start)?;
+        std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    let mut command = proxy_command(Some(socket), Some(scope)).map_err(LinkError::Start)?;
-    command.arg("--detach");
+    let mut command = Command::new(&program);
+    // The socket first: whoever looks for the proxies of an agent finds them by it.
+    command.arg("--socket").arg(socket).args(["--scope", scope, "--detach"]).stdin(Stdio::null()).stdout(Stdio::null());
     let status = tokio::task::spawn_blocking(move || command.status()).await;
-    let status = status.map_err(|error| LinkError::Start(io::Error::other(error)))?.map_err(LinkError::Start)?;
+    let status = status.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
     if !status.success() {
-        return Err(LinkError::Start(io::Error::other(format!("it ended with {status}; see its log"))));
+        return Err(failed(io::Error::other(format!("it ended with {status}; see its log"))));
     }
     info!(socket = %socket.display(), "the proxy is started");
     Ok(())
 }
 
-/// The proxy in a session of its own, as a child of nobody who waits for it: whoever ran this process gets no orphan to
-/// look after, and no signal to this process's group or terminal reaches the proxy.
-///
-/// # Errors
-/// If it cannot be started.
-pub fn detach(socket: Option<&Path>, scope: Option<&str>) -> io::Result<()> {
-    // An error means that this process leads a group already, which is as good.
-    let _ = rustix::process::setsid();
-    proxy_command(socket, scope)?.spawn().map(drop)
-}
-
-/// This very program, as a proxy.
-fn proxy_command(socket: Option<&Path>, scope: Option<&str>) -> io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("proxy").stdin(Stdio::null()).stdout(Stdio::null());
-    if let Some(socket) = socket {
-        command.arg("--socket").arg(socket);
-    }
-    if let Some(scope) = scope {
-        command.arg("--scope").arg(scope);
-    }
-    Ok(command)
+/// The proxy's program, which is installed beside this one. Also when this one has been replaced meanwhile: the folder stays.
+fn program() -> io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name(PROGRAM))
 }
 
 /// Serves one connection. Without an error: nobody wants it any more.

@@ -1,5 +1,5 @@
 //! The service network of one device: moves the bytes between containers, devices and the outside, answers DNS, and owns
-//! the kernel rules that lead traffic here. Runs as a process of its own (`outrigger-agent proxy`), so that no stream is
+//! the kernel rules that lead traffic here. Runs as a process of its own (`outrigger-proxy`), so that no stream is
 //! cut when the agent restarts; the agent tells it what is wanted ([`control::Wanted`]).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]

@@ -26,7 +26,7 @@ use crate::table::Table;
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Where the agent speaks to us.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
     /// At this path, which we make.
     Path(PathBuf),
@@ -35,7 +35,7 @@ pub enum Control {
 }
 
 /// How the proxy runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where the agent speaks to us.
     pub control: Control,

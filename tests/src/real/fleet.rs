@@ -166,20 +166,20 @@ impl Fleet {
 
     /// The process id of a device's agent, as seen from here.
     pub fn agent_pid(&self, device: Device<'_>) -> Result<u32> {
+        let pid = Self::pid_of("outrigger-agent", device)?;
+        pid.with_context(|| format!("no agent runs on {}", device.name()))
+    }
+
+    /// The process id of a device's proxy, as seen from here, if one runs.
+    pub fn proxy_pid(&self, device: Device<'_>) -> Result<Option<u32>> {
+        Self::pid_of("outrigger-proxy", device)
+    }
+
+    fn pid_of(program: &str, device: Device<'_>) -> Result<Option<u32>> {
         // Not by its words: what started it has them, too, and lives as long.
-        let program = place::program("outrigger-agent")?.canonicalize()?;
-        let mut pids = device.pids()?.into_iter();
-        // The proxy is the same program, and outlives the agent.
-        let is_proxy = |pid: u32| {
-            fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|words| words.split(|byte| *byte == 0).any(|word| word == b"proxy"))
-        };
-        let is_agent =
-            |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program) && !is_proxy(pid);
-        if let Some(pid) = pids.find(|pid| is_agent(*pid)) {
-            return Ok(pid);
-        }
-        anyhow::bail!("no agent runs on {}", device.name())
+        let program = place::program(program)?.canonicalize()?;
+        let runs = |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program);
+        Ok(device.pids()?.into_iter().find(runs))
     }
 
     /// Runs the command line against this hub.

@@ -13,7 +13,7 @@ use super::shop::fleet_with_web;
 /// Port on which a device's proxy listens for other devices, while it uses the service network; and for its containers'
 /// names, on bridges only.
 const MESH: [(&str, u16); 3] = [("tcp", 7643), ("tcp", 53), ("udp", 53)];
-/// Where the agent's own program may listen: nowhere. The proxy is the same program, in a process of its own.
+/// Where the agent's own program may listen: nowhere.
 const LISTEN: &str = "0A";
 
 /// A socket that anybody could speak to: protocol and port.

@@ -5,6 +5,7 @@
 mod figures;
 mod idle;
 mod loss;
+mod memory;
 mod starts;
 
 use anyhow::Result;

@@ -3,7 +3,7 @@
 
 fn main() {
     println!("cargo::rerun-if-env-changed=OUTRIGGER_LINK");
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../cross/link.rs");
     for word in std::env::var("OUTRIGGER_LINK").unwrap_or_default().split_whitespace() {
         println!("cargo::rustc-link-arg-bins={word}");
     }
