@@ -3,7 +3,9 @@
 
 fn main() {
     println!("cargo::rerun-if-env-changed=OUTRIGGER_LINK");
-    println!("cargo::rerun-if-changed=../cross/link.rs");
+    for file in ["link.rs", "seldom.ld", "static-unwind/libgcc_s.so"] {
+        println!("cargo::rerun-if-changed=../cross/{file}");
+    }
     for word in std::env::var("OUTRIGGER_LINK").unwrap_or_default().split_whitespace() {
         println!("cargo::rustc-link-arg-bins={word}");
     }

@@ -25,7 +25,7 @@ use outrigger_agent::signals::{Signals, Told};
 use outrigger_agent::state::{StateDir, StateError};
 use outrigger_agent::{proxy_link, run};
 use outrigger_protocol::{ByeReason, FleetId};
-use tracing_subscriber::filter::LevelFilter;
+use outrigger_proxy::log;
 
 /// How often a device that has not joined looks whether it has.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -77,7 +77,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         Some(Command::Doctor) => runtime.block_on(examine(args.config()?)),
         Some(Command::Leave { yes }) => runtime.block_on(leave_fleet(args.config()?, *yes)),
         None => {
-            log_to_stderr();
+            log::to_stderr();
             runtime.block_on(serve(&args)).map(|()| ExitCode::SUCCESS)
         }
     };
@@ -308,13 +308,4 @@ fn docker(config: &Config, policy: &Arc<Policy>, socket: PathBuf, flavour: Flavo
     let (scope, device) = (config.scope.clone(), config.device.clone());
     let files = FilesDir::of(&config.runtime_dir, device.as_str(), &config.state_dir);
     DockerEngine::new(DockerConfig { socket, flavour, scope, device, policy: Arc::clone(policy), files })
-}
-
-fn log_to_stderr() {
-    let level = std::env::var("OUTRIGGER_LOG").ok().and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::INFO);
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
 }

@@ -62,10 +62,14 @@ struct Link {
 
 impl Link {
     fn to(socket: &Path, may_run: bool) -> Self {
+        Self::at(Place::Managed(socket.to_owned()), may_run)
+    }
+
+    fn at(place: Place, may_run: bool) -> Self {
         let (wanted, inbox) = watch::channel(None);
         let (sender, events) = mpsc::channel(16);
         let mut task = JoinSet::new();
-        task.spawn(proxy_link::run(Place::Managed(socket.to_owned()), inbox, may_run, sender));
+        task.spawn(proxy_link::run(place, inbox, may_run, sender));
         Self { wanted, events, _task: task }
     }
 
@@ -140,4 +144,16 @@ async fn nonsense_from_a_proxy_of_another_version_ends_the_connection_and_not_th
     assert!(matches!(link.event().await, ProxyEvent::Lost(_)));
     let mut double = Double::accept(&listener).await;
     assert_eq!(double.told().await, 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_installed_is_named_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Own { socket: folder.path().join("proxy.sock"), scope: "pi".to_owned() };
+    let mut link = Link::at(place, false);
+    link.wanted.send_replace(wanted(1, &["shop/web"]));
+    // Beside this test's program there is none.
+    let said = link.event().await;
+    let ProxyEvent::Lost(said) = said else { panic!("{said:?}") };
+    assert!(said.contains("/outrigger-proxy: ") && said.contains("belongs beside outrigger-agent"), "{said}");
 }

@@ -13,6 +13,7 @@ mod http;
 mod kernel;
 mod limits;
 mod listen;
+pub mod log;
 mod mesh;
 mod proxy_header;
 pub mod relay;

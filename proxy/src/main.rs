@@ -3,15 +3,14 @@
 //! A program of its own, and not a command of the agent: each of both then has in memory only what it needs itself.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use lexopt::{Arg, ValueExt};
-use outrigger_proxy::{Control, RunError, Settings};
+use outrigger_proxy::{Control, RunError, Settings, log};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::LevelFilter;
 
 const HELP: &str = "\
 Moves the bytes of Outrigger's service network on this device. The service manager starts it, or the agent does.
@@ -123,7 +122,7 @@ fn detach(socket: PathBuf, scope: Option<OsString>) -> io::Result<()> {
 }
 
 fn run(settings: Settings) -> Result<(), StartError> {
-    log_to_stderr();
+    log::to_stderr();
     // One thread moves more than a small board's network does, and each further one costs memory.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -148,15 +147,6 @@ fn run(settings: Settings) -> Result<(), StartError> {
     // What still blocks, such as a name that does not resolve, must not hold up the end.
     runtime.shutdown_background();
     ran
-}
-
-fn log_to_stderr() {
-    let level = std::env::var("OUTRIGGER_LOG").ok().and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::INFO);
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{Args, Asked, Command, JoinArgs};
 
 const ABOUT: &str = "Runs on each device: says what the device is, and runs the containers that the hub assigns to it";
 /// How alike a word must be to be suggested.
-const ALIKE: f64 = 0.7;
+const ALIKE: f64 = 0.8;
 
 /// The command line makes no sense.
 #[derive(Debug, Error)]
@@ -176,7 +176,9 @@ fn unknown(word: &str, command: &str) -> WordsError {
     let options = options.map(|known| format!("--{}", known.name));
     let commands = COMMANDS.iter().filter(|_| command.is_empty()).map(|(name, _)| (*name).to_owned());
     let alike = options.chain(commands).filter(|known| known.starts_with("--") == word.starts_with("--"));
-    let alike = alike.map(|known| (strsim::jaro_winkler(word, &known), known)).filter(|(alike, _)| *alike > ALIKE);
+    // All begin with the same dashes, which say nothing.
+    let likeness = |known: &str| strsim::jaro_winkler(word.trim_start_matches('-'), known.trim_start_matches('-'));
+    let alike = alike.map(|known| (likeness(&known), known)).filter(|(alike, _)| *alike > ALIKE);
     let alike = alike.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known);
     WordsError::Unknown { word: word.to_owned(), alike }
 }
