@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
+use crate::balance::Cause;
 use crate::clock;
 use crate::mesh::{MeshError, Open};
 use crate::proxy_header;
@@ -72,6 +73,16 @@ pub(crate) enum DialError {
     Mesh(#[from] MeshError),
 }
 
+impl DialError {
+    /// Whether the copy itself is known to have failed.
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Mesh(MeshError::Answer(_)) | Self::Connect(..) | Self::NoAddress | Self::Ourselves(_) => Cause::Copy,
+            Self::Mesh(_) | Self::NoCopy | Self::AllFailed(..) | Self::Mute(_) | Self::TooSlow => Cause::Line,
+        }
+    }
+}
+
 /// A connection with a copy that is not one of `tried`; those that are tried here are added to it.
 pub(crate) async fn reach(
     shared: &Arc<Shared>,
@@ -113,7 +124,7 @@ pub(crate) async fn reach(
                         return Ok(Reached { stream, lease });
                     }
                     Err(error) => {
-                        lease.tell(|balancer, placement| balancer.failed(placement, clock::now()));
+                        lease.tell(|balancer, placement| balancer.failed(placement, error.cause(), clock::now()));
                         let why: &dyn std::error::Error = &error;
                         debug!(service = %service.name, placement = lease.placement.0, error = why, "a copy was not reached");
                         last = Some(error);

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use outrigger_protocol::{PlacementId, ServiceRef};
+use outrigger_protocol::{DeviceName, PlacementId, ServiceRef};
 use tokio::sync::{Notify, watch};
 
-use crate::balance::Balancer;
+use crate::balance::{Balancer, LineState};
 use crate::clock;
 use crate::dial::DialError;
 use crate::limits::Limits;
@@ -45,7 +45,7 @@ impl Shared {
             changed: Notify::new(),
             failed: AtomicU64::new(0),
         };
-        shared.balance_anew();
+        shared.balance_anew(|_| true);
         shared
     }
 
@@ -60,17 +60,28 @@ impl Shared {
 
     pub(crate) fn replace(&self, table: Table) {
         self.table.send_replace(Arc::new(table));
-        self.balance_anew();
+        self.balance_anew(|_| true);
         self.changed.notify_one();
     }
 
-    fn balance_anew(&self) {
-        let table = self.table();
+    /// Another device is reached or is not.
+    pub(crate) fn note_line(&self, device: &DeviceName, state: LineState) {
+        if self.mesh.note_line(device, state) {
+            self.balance_anew(|service| service.has_copies_on(device));
+            self.changed.notify_one();
+        }
+    }
+
+    /// Tells the balancers of these services which copies there are, and which of them are on devices that are reached.
+    fn balance_anew(&self, of: impl Fn(&Service) -> bool) {
+        let (table, now) = (self.table(), clock::now());
         let mut balancers = self.balancers();
+        // Asked for under the lock, so that what is told last is what was known last.
+        let lost = self.mesh.lost();
         balancers.retain(|name, _| table.services().any(|service| service.name == *name));
-        for service in table.services() {
+        for service in table.services().filter(|service| of(service)) {
             let balancer = balancers.entry(service.name.clone()).or_insert_with(|| Balancer::new(fastrand::u64(..)));
-            balancer.set(service.traffic.affinity, &service.candidates());
+            balancer.set(service.traffic.affinity, &service.candidates(&lost), now);
         }
     }
 

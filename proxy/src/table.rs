@@ -192,11 +192,17 @@ impl Service {
         self.targets.iter().find(|target| target.placement == placement)
     }
 
-    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+    pub(crate) fn has_copies_on(&self, device: &DeviceName) -> bool {
+        self.targets.iter().any(|target| matches!(&target.place, Place::On(there) if there == device))
+    }
+
+    /// Its copies. `lost`: devices that cannot be reached at present.
+    pub(crate) fn candidates(&self, lost: &HashSet<DeviceName>) -> Vec<Candidate> {
         let candidate = |target: &Target| Candidate {
             placement: target.placement,
             is_local: matches!(target.place, Place::Here(_)),
             is_ready: target.is_ready,
+            is_reachable: !matches!(&target.place, Place::On(device) if lost.contains(device)),
         };
         self.targets.iter().map(candidate).collect()
     }

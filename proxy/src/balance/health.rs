@@ -14,11 +14,22 @@ const LATE: u8 = 2;
 /// in all innocence (health checks of other balancers), so one or two say nothing.
 const MUTE: u8 = 3;
 
+/// What a failure says something about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Perhaps only about the way to the copy's device: nothing was heard of either.
+    Line,
+    /// About the copy: it is on this device, or its device says so.
+    Copy,
+}
+
 /// What is known.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Health {
     failures: u32,
     until: Option<Moment>,
+    /// Of the failures since it last did well, the one that says most.
+    cause: Option<Cause>,
     /// A try is on its way; others wait for how it ends.
     trying: bool,
     late: u8,
@@ -34,6 +45,8 @@ pub(super) enum Standing {
     OnTrial,
     /// Gets none as long as there are others.
     Ejected,
+    /// Its device cannot be reached at present, so there is no use in trying as long as there are others.
+    Unreachable,
 }
 
 impl Health {
@@ -56,7 +69,7 @@ impl Health {
     }
 
     /// It did not.
-    pub(super) fn failed(&mut self, now: Moment) {
+    pub(super) fn failed(&mut self, cause: Cause, now: Moment) {
         let ejected = self.until.is_some_and(|until| until > now);
         // Many requests that were on their way together fail together: that is one failure.
         if !ejected {
@@ -64,16 +77,25 @@ impl Health {
         }
         let doubled = FIRST.saturating_mul(1_u32.checked_shl(self.failures - 1).unwrap_or(u32::MAX));
         self.until = Some(now + doubled.min(LONGEST));
+        self.cause = self.cause.max(Some(cause));
         self.trying = false;
         self.late = 0;
         self.mute = 0;
     }
 
     /// Another copy was faster by far.
-    pub(super) fn late(&mut self, now: Moment) {
+    pub(super) fn late(&mut self, cause: Cause, now: Moment) {
         self.late = self.late.saturating_add(1);
         if self.late >= LATE || self.until.is_some() {
-            self.failed(now);
+            self.failed(cause, now);
+        }
+    }
+
+    /// The way to its device, which was broken, carries again: failures that may have come from that are forgotten.
+    pub(super) fn line_is_back(&mut self) {
+        self.late = 0;
+        if self.cause != Some(Cause::Copy) {
+            *self = Self { mute: self.mute, ..Self::default() };
         }
     }
 
@@ -87,10 +109,10 @@ impl Health {
         self.mute = 0;
     }
 
-    pub(super) fn stayed_mute(&mut self, now: Moment) {
+    pub(super) fn stayed_mute(&mut self, cause: Cause, now: Moment) {
         self.mute = self.mute.saturating_add(1);
         if self.mute >= MUTE {
-            self.failed(now);
+            self.failed(cause, now);
         }
     }
 
@@ -114,7 +136,7 @@ mod tests {
         let mut health = Health::default();
         let mut now = Moment(0);
         for seconds in [1, 2, 4, 8, 10, 10, 10] {
-            health.failed(now);
+            health.failed(Cause::Copy, now);
             assert_eq!(health.standing(Moment(now.0 + seconds * 1000 - 1)), Standing::Ejected);
             now = Moment(now.0 + seconds * 1000);
             assert_eq!(health.standing(now), Standing::OnTrial);
@@ -123,25 +145,25 @@ mod tests {
         }
         health.good();
         assert_eq!(health.standing(now), Standing::Good);
-        health.failed(now);
+        health.failed(Cause::Copy, now);
         assert_eq!(health.standing(Moment(now.0 + 1000)), Standing::OnTrial, "it begins anew");
     }
 
     #[test]
     fn many_that_fail_together_are_one_failure() {
         let mut health = Health::default();
-        (0..50).for_each(|_| health.failed(Moment(0)));
+        (0..50).for_each(|_| health.failed(Cause::Line, Moment(0)));
         assert_eq!(health.standing(Moment(1000)), Standing::OnTrial);
     }
 
     #[test]
     fn being_late_once_is_forgiven_and_twice_is_a_failure() {
         let mut health = Health::default();
-        health.late(Moment(0));
+        health.late(Cause::Line, Moment(0));
         health.good();
-        health.late(Moment(0));
+        health.late(Cause::Line, Moment(0));
         assert_eq!(health.standing(Moment(0)), Standing::Good);
-        health.late(Moment(0));
+        health.late(Cause::Line, Moment(0));
         assert_eq!(health.standing(Moment(0)), Standing::Ejected);
     }
 
@@ -151,8 +173,24 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(health.standing(Moment(0)), Standing::Good);
             health.good();
-            health.stayed_mute(Moment(0));
+            health.stayed_mute(Cause::Copy, Moment(0));
         }
         assert_eq!(health.standing(Moment(0)), Standing::Ejected);
+    }
+
+    #[test]
+    fn a_line_that_is_back_ends_what_may_have_come_from_it_and_nothing_else() {
+        let mut health = Health::default();
+        health.failed(Cause::Line, Moment(0));
+        health.line_is_back();
+        assert_eq!(health.standing(Moment(0)), Standing::Good);
+        health.failed(Cause::Copy, Moment(0));
+        health.failed(Cause::Line, Moment(1000));
+        health.line_is_back();
+        assert_eq!(health.standing(Moment(1000)), Standing::Ejected, "the copy had failed before the line did");
+        health.good();
+        health.failed(Cause::Line, Moment(2000));
+        health.line_is_back();
+        assert_eq!(health.standing(Moment(2000)), Standing::Good, "what it failed before it did well is past");
     }
 }

@@ -1,26 +1,28 @@
 //! Which copy gets the next request. Pure: time, chance and what happened are arguments.
 //!
 //! Of two copies chosen by chance the one with less to do takes it (Mitzenmacher, "The power of two choices in randomized
-//! load balancing"); "to do" is the number of open requests times how long one takes there. Copies on this device come
-//! first unless they are worse by more than `REMOTE_FACTOR`.
+//! load balancing"); "to do" is the number of open requests times how long one takes there, the way included. Copies on this
+//! device come first where they are neither slower nor busier. Decision 0021 says what follows from that.
 
 mod health;
 mod latency;
+mod line;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use outrigger_protocol::{Affinity, Moment, PlacementId};
 
+pub use health::Cause;
 use health::{Health, Standing};
-use latency::{Histogram, Mean};
+use latency::{Histogram, Mean, NOISE_MICROS, Setback};
+pub use line::{Line, LineState};
 
-/// A copy elsewhere costs the network besides; it must be better by this factor.
-const REMOTE_FACTOR: u64 = 2;
-/// One copy is better than another if it is better by one part in this many.
+/// A copy elsewhere is better than one here if it is better by one part in this many.
 const CLEAR: u64 = 4;
-/// Differences below this are noise.
-const NOISE_MICROS: u64 = 100;
+/// And than another one elsewhere. What is known of a copy is what the last few requests happened to take: with less, all
+/// requests of one client at a time would go to one copy.
+const CLEAR_ELSEWHERE: u64 = 2;
 /// A second copy is tried after this long at the earliest. Connecting takes less in every network that deserves the name.
 const HEDGE_FLOOR: Duration = Duration::from_millis(100);
 /// And at the latest, however slow the network is.
@@ -35,6 +37,8 @@ pub struct Candidate {
     pub is_local: bool,
     /// Whether it takes new requests.
     pub is_ready: bool,
+    /// Whether its device is reached, as far as is known.
+    pub is_reachable: bool,
 }
 
 /// What one device knows of the copies of one service.
@@ -52,14 +56,75 @@ struct Known {
     in_flight: u32,
     connect: Mean,
     answer: Mean,
+    setback: Setback,
     health: Health,
+    /// What was known of its speed when its device was reached last.
+    before: Option<(Mean, Mean)>,
+    /// Requests that began earlier say nothing about its speed: they have waited for the line.
+    since: Moment,
 }
 
 impl Known {
-    /// What one more request costs here.
-    fn cost(&self, now: Moment) -> u64 {
-        let each = NOISE_MICROS.saturating_add(self.connect.micros(now)).saturating_add(self.answer.micros(now));
+    fn new(candidate: Candidate) -> Self {
+        Self {
+            candidate,
+            in_flight: 0,
+            connect: Mean::default(),
+            answer: Mean::default(),
+            setback: Setback::default(),
+            health: Health::default(),
+            before: None,
+            since: Moment::ZERO,
+        }
+    }
+
+    fn standing(&self, now: Moment) -> Standing {
+        if self.candidate.is_reachable { self.health.standing(now) } else { Standing::Unreachable }
+    }
+
+    /// How long a request takes here, as far as is known.
+    fn speed(&self, now: Moment) -> Option<u64> {
+        let known = [self.connect.micros(now), self.answer.micros(now)];
+        known.iter().any(Option::is_some).then(|| known.iter().flatten().sum())
+    }
+
+    /// What one more request costs here, where it would take `best` at the best copy. Of a copy of which nothing is known
+    /// the best is expected, and the first few requests to it cost nothing, one at a time, so that something is known.
+    fn cost(&self, best: u64, now: Moment) -> u64 {
+        let is_settled = self.connect.is_settled(now) || self.answer.is_settled(now);
+        let each = match self.speed(now) {
+            Some(_) | None if !is_settled && self.in_flight == 0 => 0,
+            None => best,
+            Some(speed) => best + self.connect.newer(&self.answer).left(speed.saturating_sub(best), now),
+        };
+        let each = each.saturating_add(self.setback.micros(now)).saturating_add(NOISE_MICROS);
         each.saturating_mul(u64::from(self.in_flight) + 1)
+    }
+
+    fn replace(&mut self, candidate: Candidate, now: Moment) {
+        match (self.candidate.is_reachable, candidate.is_reachable) {
+            (true, false) => self.before = Some((self.connect, self.answer)),
+            (false, true) => {
+                self.since = now;
+                self.setback = Setback::default();
+                self.health.line_is_back();
+                if let Some((connect, answer)) = self.before.take() {
+                    (self.connect, self.answer) = (connect, answer);
+                }
+            }
+            (true, true) | (false, false) => (),
+        }
+        self.candidate = candidate;
+    }
+
+    /// What a failure says that nobody has explained.
+    fn suspected(&self) -> Cause {
+        if self.candidate.is_local { Cause::Copy } else { Cause::Line }
+    }
+
+    /// Whether a request that took this long began after the line was back.
+    fn tells(&self, took: Duration, now: Moment) -> bool {
+        now.since(self.since) >= took
     }
 }
 
@@ -72,19 +137,13 @@ impl Balancer {
     }
 
     /// The copies there are now. What is known of those that stay is kept.
-    pub fn set(&mut self, affinity: Affinity, candidates: &[Candidate]) {
+    pub fn set(&mut self, affinity: Affinity, candidates: &[Candidate], now: Moment) {
         self.affinity = affinity;
         self.copies.retain(|known| candidates.iter().any(|new| new.placement == known.candidate.placement));
         for &candidate in candidates {
             match self.known(candidate.placement) {
-                Some(known) => known.candidate = candidate,
-                None => self.copies.push(Known {
-                    candidate,
-                    in_flight: 0,
-                    connect: Mean::default(),
-                    answer: Mean::default(),
-                    health: Health::default(),
-                }),
+                Some(known) => known.replace(candidate, now),
+                None => self.copies.push(Known::new(candidate)),
             }
         }
     }
@@ -93,77 +152,68 @@ impl Balancer {
     ///
     /// A copy that failed comes last but is not left out: where all have failed, trying is better than refusing.
     pub fn begin(&mut self, now: Moment, client: IpAddr, tried: &[PlacementId]) -> Option<PlacementId> {
-        let open = |known: &&Known| known.candidate.is_ready && !tried.contains(&known.candidate.placement);
-        let best = self.copies.iter().filter(open).map(|known| known.health.standing(now)).min()?;
-        // One on trial takes the first request that comes by: if it fails, the client is helped by another copy.
-        let trial = |known: &&Known| known.health.standing(now) == Standing::OnTrial;
-        let chosen = match self.copies.iter().filter(open).find(trial).filter(|_| tried.is_empty()) {
-            Some(known) => known.candidate.placement,
-            None if best == Standing::Ejected => {
-                let soonest = self.copies.iter().filter(open).min_by_key(|known| known.health.until())?;
-                soonest.candidate.placement
-            }
-            None => {
-                let same: Vec<_> = (0..self.copies.len())
-                    .filter(|index| {
-                        let found = self.copies.get(*index);
-                        found.filter(open).is_some_and(|known| known.health.standing(now) == best)
-                    })
-                    .collect();
-                match self.affinity {
-                    Affinity::ClientAddress => self.sticky(&same, client)?,
-                    Affinity::None => self.cheapest(&same, now)?,
-                }
-            }
+        let open = |known: &Known| known.candidate.is_ready && !tried.contains(&known.candidate.placement);
+        let standings: Vec<_> = self.copies.iter().map(|known| open(known).then(|| known.standing(now))).collect();
+        let of = |wanted: Standing| -> Vec<usize> {
+            standings.iter().zip(0..).filter(|(standing, _)| **standing == Some(wanted)).map(|found| found.1).collect()
         };
-        let known = self.known(chosen)?;
+        let best = standings.iter().flatten().min().copied()?;
+        // One on trial takes the first request that comes by: if it fails, the client is helped by another copy.
+        let trial = of(Standing::OnTrial).first().copied().filter(|_| tried.is_empty());
+        let chosen = match (trial, best) {
+            (Some(trial), _) => trial,
+            (None, Standing::Ejected) => {
+                let until = |index: &usize| self.copies.get(*index).map(|known| known.health.until());
+                of(best).into_iter().min_by_key(until)?
+            }
+            (None, Standing::Good | Standing::OnTrial | Standing::Unreachable) => match self.affinity {
+                Affinity::ClientAddress => self.sticky(&of(best), client)?,
+                Affinity::None => self.cheapest(&of(best), now)?,
+            },
+        };
+        let known = self.copies.get_mut(chosen)?;
         known.in_flight += 1;
         known.health.begin();
-        Some(chosen)
+        Some(known.candidate.placement)
     }
 
     /// The copy that this client always gets as long as it is there (rendezvous hashing: when a copy goes, only its own
     /// clients move).
-    fn sticky(&self, among: &[usize], client: IpAddr) -> Option<PlacementId> {
-        let placements =
-            among.iter().filter_map(|index| self.copies.get(*index)).map(|known| known.candidate.placement);
-        placements.max_by_key(|placement| (mixed(client, *placement), *placement))
-    }
-
-    fn cheapest(&mut self, among: &[usize], now: Moment) -> Option<PlacementId> {
-        let side = |wanted: bool, copies: &[Known]| -> Vec<usize> {
-            let is_on = |index: &usize| copies.get(*index).is_some_and(|known| known.candidate.is_local == wanted);
-            among.iter().copied().filter(is_on).collect()
+    fn sticky(&self, among: &[usize], client: IpAddr) -> Option<usize> {
+        let rank = |index: &usize| {
+            let placement = self.copies.get(*index).map(|known| known.candidate.placement)?;
+            Some((mixed(client, placement), placement))
         };
-        let local = self.better_of_two(&side(true, &self.copies), now);
-        let remote = self.better_of_two(&side(false, &self.copies), now);
-        match (local, remote) {
-            (Some((here, cost)), Some((there, other))) => {
-                Some(if cost <= other.saturating_mul(REMOTE_FACTOR) { here } else { there })
-            }
-            (one, other) => one.or(other).map(|(placement, _)| placement),
-        }
+        among.iter().copied().max_by_key(rank)
     }
 
-    /// The first is as good as any if neither has less to do: what is measured differs by chance too.
-    fn better_of_two(&mut self, among: &[usize], now: Moment) -> Option<(PlacementId, u64)> {
+    fn cheapest(&mut self, among: &[usize], now: Moment) -> Option<usize> {
+        let (local, remote): (Vec<_>, Vec<_>) =
+            among.iter().partition(|index| self.copies.get(**index).is_some_and(|known| known.candidate.is_local));
+        let best = among.iter().filter_map(|index| self.copies.get(*index)?.speed(now)).min().unwrap_or(0);
+        let here = self.better_of_two(&local, best, now);
+        let there = self.better_of_two(&remote, best, now);
+        self.better(here, there, CLEAR, best, now)
+    }
+
+    fn better_of_two(&mut self, among: &[usize], best: u64, now: Moment) -> Option<usize> {
         let first = self.chance.usize(..among.len().max(1));
         let mut second = self.chance.usize(..among.len().saturating_sub(1).max(1));
         if second >= first {
             second += 1;
         }
-        let known = |at: usize| among.get(at).and_then(|index| self.copies.get(*index));
-        let (one, other) = (known(first), known(second));
-        let chosen = match (one, other) {
-            (Some(one), Some(other)) => {
-                let (here, there) = (one.cost(now), other.cost(now));
-                let is_clear = here.abs_diff(there) > here.max(there) / CLEAR;
-                let is_less = if is_clear { there < here } else { other.in_flight < one.in_flight };
-                if is_less { other } else { one }
-            }
-            (one, other) => one.or(other)?,
-        };
-        Some((chosen.candidate.placement, chosen.cost(now)))
+        self.better(among.get(first).copied(), among.get(second).copied(), CLEAR_ELSEWHERE, best, now)
+    }
+
+    /// The first, unless a request is better off with the second: if that costs clearly less, or has less to do at about
+    /// the same cost.
+    fn better(&self, one: Option<usize>, other: Option<usize>, clear: u64, best: u64, now: Moment) -> Option<usize> {
+        let known = |index: Option<usize>| self.copies.get(index?);
+        let (Some(first), Some(second)) = (known(one), known(other)) else { return one.or(other) };
+        let (here, there) = (first.cost(best, now), second.cost(best, now));
+        let is_clear = here.abs_diff(there) > here.max(there) / clear;
+        let gives_way = if is_clear { there < here } else { second.in_flight < first.in_flight };
+        if gives_way { other } else { one }
     }
 
     /// The request is over, whatever came of it.
@@ -178,7 +228,10 @@ impl Balancer {
     pub fn connected(&mut self, placement: PlacementId, took: Duration, now: Moment) {
         self.connects.add(took);
         if let Some(known) = self.known(placement) {
-            known.connect.add(took, now);
+            if known.tells(took, now) {
+                known.connect.add(took, now);
+            }
+            known.setback = Setback::default();
             known.health.good();
         }
     }
@@ -186,30 +239,32 @@ impl Balancer {
     /// The copy's first byte came this long after the client's.
     pub fn answered(&mut self, placement: PlacementId, took: Duration, now: Moment) {
         if let Some(known) = self.known(placement) {
-            known.answer.add(took, now);
+            if known.tells(took, now) {
+                known.answer.add(took, now);
+            }
             known.health.spoke();
         }
     }
 
     /// The copy could not be reached, or broke off before it had answered anything.
-    pub fn failed(&mut self, placement: PlacementId, now: Moment) {
+    pub fn failed(&mut self, placement: PlacementId, cause: Cause, now: Moment) {
         if let Some(known) = self.known(placement) {
-            known.health.failed(now);
+            known.health.failed(cause.max(known.suspected()), now);
         }
     }
 
     /// The copy was given a request and ended the connection without a byte.
     pub fn stayed_mute(&mut self, placement: PlacementId, now: Moment) {
         if let Some(known) = self.known(placement) {
-            known.health.stayed_mute(now);
+            known.health.stayed_mute(known.suspected(), now);
         }
     }
 
     /// Another copy was there first, after this long.
     pub fn late(&mut self, placement: PlacementId, waited: Duration, now: Moment) {
         if let Some(known) = self.known(placement) {
-            known.connect.raise(waited, now);
-            known.health.late(now);
+            known.setback = Setback::of(waited, now);
+            known.health.late(known.suspected(), now);
         }
     }
 
@@ -219,9 +274,10 @@ impl Balancer {
         self.connects.p99().unwrap_or_default().clamp(HEDGE_FLOOR, HEDGE_CEILING)
     }
 
-    /// Copies that failed and have not been seen to work since.
+    /// Copies that failed and have not been seen to work since, and those whose devices are not reached.
     pub fn ejected(&self) -> impl Iterator<Item = PlacementId> {
-        self.copies.iter().filter(|known| known.health.is_ejected()).map(|known| known.candidate.placement)
+        let is_out = |known: &&Known| known.health.is_ejected() || !known.candidate.is_reachable;
+        self.copies.iter().filter(is_out).map(|known| known.candidate.placement)
     }
 
     fn known(&mut self, placement: PlacementId) -> Option<&mut Known> {
@@ -246,5 +302,7 @@ fn mixed(client: IpAddr, placement: PlacementId) -> u64 {
     mix(mix(mix(high) ^ low) ^ placement.0)
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

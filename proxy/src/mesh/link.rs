@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _, TokioAsyncReadCompatExt as _};
 use yamux::{Config, Connection, Mode, Stream};
 
+use super::open::{Answer, Asked};
 use crate::stream::End;
 
 /// Streams in one connection; a second device that wants more has to wait for one to end.
@@ -87,6 +88,17 @@ impl Link {
         let (give, take) = oneshot::channel();
         self.opens.send(give).await.map_err(|_| gone())?;
         take.await.map_err(|_| gone())
+    }
+
+    /// Returns once the other device has answered a question that it answers at once.
+    pub(super) async fn is_heard(&self) -> io::Result<()> {
+        let mut stream = self.open().await?;
+        Asked::Line.write(&mut stream).await?;
+        Answer::read(&mut stream).await.map(drop)
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.opens.same_channel(&other.opens)
     }
 
     /// Waits until the connection has ended.

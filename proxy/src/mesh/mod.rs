@@ -2,6 +2,7 @@
 //! the other device has copies that this one may ask. A new request pays no handshake.
 
 mod identity;
+mod keep;
 mod link;
 mod open;
 mod pool;
@@ -16,25 +17,33 @@ use std::time::Duration;
 use outrigger_protocol::DeviceName;
 use outrigger_trust::PeerTls;
 use thiserror::Error;
+use tokio::time::timeout;
 
+use crate::balance::LineState;
 use crate::relay::Relay;
 use crate::shared::Shared;
 use crate::table::Table;
 
 pub use identity::IdentityError;
+pub(crate) use keep::keep;
 pub(crate) use link::{Link, MeshStream, prepare as keep_awake};
+use open::Asked;
 pub(crate) use open::{Answer, Open};
-pub(crate) use pool::keep;
 pub(crate) use server::{Way, attend, meet};
 
 /// A device that the hub no longer speaks of may finish what it has for this long: its last copy may just have been moved.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// After this time without an answer it is looked whether the line still carries. Less than the time after which another
+/// copy is asked, so that it is looked in any case.
+const USUAL: Duration = Duration::from_millis(50);
 
 /// All connections with other devices.
 #[derive(Debug)]
 pub(crate) struct Mesh {
     identity: identity::Keeper,
     peers: Mutex<HashMap<DeviceName, Arc<pool::Peer>>>,
+    lost: Mutex<HashSet<DeviceName>>,
     callers: Callers,
     pub(crate) relay: Relay,
     listening: Mutex<Result<Option<u16>, String>>,
@@ -97,6 +106,7 @@ impl Default for Mesh {
         Self {
             identity: identity::Keeper::default(),
             peers: Mutex::default(),
+            lost: Mutex::default(),
             callers: Callers::default(),
             relay: Relay::default(),
             listening: Mutex::new(Ok(None)),
@@ -118,12 +128,36 @@ impl Mesh {
         device: &DeviceName,
         open: &Open,
     ) -> Result<MeshStream, MeshError> {
-        let link = self.peer(device).link(shared, device).await?;
-        let mut stream = link.open().await.map_err(MeshError::Broken)?;
-        open.write(&mut stream).await.map_err(MeshError::Broken)?;
-        match Answer::read(&mut stream).await.map_err(MeshError::Broken)? {
-            Answer::Ok => Ok(stream),
-            no => Err(MeshError::Answer(no)),
+        let peer = self.peer(device);
+        let mut link = Arc::clone(&peer).link(shared, device).await?;
+        loop {
+            let newer = {
+                let asked = ask(&link, open);
+                tokio::pin!(asked);
+                if let Ok(answered) = timeout(USUAL, &mut asked).await {
+                    return answered;
+                }
+                peer.doubt();
+                tokio::select! { // both may be cancelled: a stream that is dropped is closed
+                    answered = &mut asked => return answered,
+                    newer = peer.newer(&link) => newer,
+                }
+            };
+            link = newer;
+        }
+    }
+
+    /// Devices that cannot be reached at present.
+    pub(crate) fn lost(&self) -> HashSet<DeviceName> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// True: that is news.
+    pub(crate) fn note_line(&self, device: &DeviceName, state: LineState) -> bool {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        match state {
+            LineState::Carries => lost.remove(device),
+            LineState::Lost => lost.insert(device.clone()),
         }
     }
 
@@ -167,5 +201,15 @@ impl Mesh {
 
     fn peers(&self) -> MutexGuard<'_, HashMap<DeviceName, Arc<pool::Peer>>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One stream in this connection.
+async fn ask(link: &Link, open: &Open) -> Result<MeshStream, MeshError> {
+    let mut stream = link.open().await.map_err(MeshError::Broken)?;
+    Asked::Copy(open.clone()).write(&mut stream).await.map_err(MeshError::Broken)?;
+    match Answer::read(&mut stream).await.map_err(MeshError::Broken)? {
+        Answer::Ok => Ok(stream),
+        no => Err(MeshError::Answer(no)),
     }
 }

@@ -14,6 +14,15 @@ const VERSION: u8 = 1;
 /// Longest request: names of 63 bytes, two addresses, and numbers.
 const MAX_OPEN: usize = 512;
 
+/// What a stream is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Asked {
+    /// Whether anybody is there; answered at once.
+    Line,
+    /// A copy.
+    Copy(Open),
+}
+
 /// A copy on the called device is asked for.
 ///
 /// It says nothing of devices that it has passed, because there are none: whoever gets it asks copies of its own only.
@@ -65,7 +74,9 @@ impl Open {
         let &Self { ref network, client, dialled, protocol, port, .. } = self;
         Request { client, dialled, network: network.clone(), protocol, port }
     }
+}
 
+impl Asked {
     pub(super) async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let body = postcard::to_stdvec(self).map_err(io::Error::other)?;
         let length = u16::try_from(body.len()).map_err(io::Error::other)?;
@@ -124,10 +135,10 @@ mod tests {
     #[tokio::test]
     async fn the_longest_request_is_read_as_it_was_written() {
         let longest = "a".repeat(63);
-        for open in [open(80, None), open(65535, Some(&longest))] {
+        for asked in [Asked::Line, Asked::Copy(open(80, None)), Asked::Copy(open(65535, Some(&longest)))] {
             let mut wire = vec![];
-            open.write(&mut wire).await.unwrap();
-            assert_eq!(Open::read(&mut wire.as_slice()).await.unwrap(), Some(open));
+            asked.write(&mut wire).await.unwrap();
+            assert_eq!(Asked::read(&mut wire.as_slice()).await.unwrap(), Some(asked));
         }
     }
 
@@ -145,7 +156,7 @@ mod tests {
         #[test]
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let _ = runtime.block_on(Open::read(&mut bytes.as_slice()));
+            let _ = runtime.block_on(Asked::read(&mut bytes.as_slice()));
         }
     }
 }

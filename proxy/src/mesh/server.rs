@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::link::{self, MeshStream, Wire};
-use super::open::{Answer, Open};
+use super::open::{Answer, Asked};
 use crate::dial::connect_here;
 use crate::limits::{Limits, Source};
 use crate::shared::Shared;
@@ -134,8 +134,9 @@ pub(crate) async fn attend(shared: Arc<Shared>, caller: DeviceName, wire: impl W
 
 /// One stream.
 async fn answer(shared: Arc<Shared>, caller: DeviceName, mut stream: MeshStream) {
-    let open = match timeout(PATIENCE, Open::read(&mut stream)).await {
-        Ok(Ok(Some(open))) => open,
+    let open = match timeout(PATIENCE, Asked::read(&mut stream)).await {
+        Ok(Ok(Some(Asked::Copy(open)))) => open,
+        Ok(Ok(Some(Asked::Line))) => return drop(Answer::Ok.write(&mut stream).await),
         Ok(Ok(None)) => return drop(Answer::Unknown.write(&mut stream).await),
         Ok(Err(_)) | Err(_) => return,
     };

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::LONGEST;
+use crate::balance::Cause;
 use crate::clock;
 use crate::dial::Request;
 use crate::mesh::{MeshStream, Open};
@@ -65,7 +66,7 @@ pub(super) async fn run(
         if ended == Ended::Quiet {
             return;
         }
-        lease.tell(|balancer, placement| balancer.failed(placement, clock::now()));
+        lease.tell(|balancer, placement| balancer.failed(placement, Cause::Line, clock::now()));
     }
 }
 
