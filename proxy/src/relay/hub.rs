@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::{Met, STREAMS, read_name, write_name};
-use crate::mesh::{Link, MeshStream, keep_awake};
+use crate::mesh::{Link, MeshStream, ahead, keep_awake};
 use crate::stream::join;
 
 /// Handshakes at a time; they are what strangers can make the hub do.
@@ -98,7 +98,7 @@ struct Device {
 
 async fn meet(stream: TcpStream, door: &Door) -> io::Result<Device> {
     keep_awake(&stream)?;
-    let stream = TlsAcceptor::from((door.tls)()).accept(stream).await?;
+    let stream = TlsAcceptor::from((door.tls)()).accept(ahead(stream)).await?;
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let shown = shown.ok_or_else(|| io::Error::other("no certificate"))?;
     let read = Certificate::read(shown).map_err(io::Error::other)?;

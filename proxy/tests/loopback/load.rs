@@ -32,7 +32,7 @@ async fn many_connections_of_one_source_are_held_and_another_source_is_served() 
     device.want().await;
     eventually(async || ask(open).await.ok()).await;
     // All ends of all connections are files of this one process; where it may have few, fewer are asked for.
-    let share = usize::try_from(files()).unwrap_or(usize::MAX).saturating_sub(256) / 2 / 4;
+    let share = usize::try_from(files()).unwrap_or(usize::MAX).saturating_sub(384) / 2 / 4;
     let wanted = 10_000.min(share.saturating_sub(16)).min(usize::try_from(files() / 5).unwrap_or(usize::MAX));
     let mut held = Vec::with_capacity(wanted);
     while held.len() < wanted {
