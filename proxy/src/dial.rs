@@ -8,6 +8,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use outrigger_protocol::{NetworkName, PlacementId, PortProtocol};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -112,6 +115,7 @@ pub(crate) async fn reach(
             }
         }
         tokio::select! { // all may be cancelled: an attempt that is dropped closes its connection
+            biased; // an attempt that succeeds at once sets no timers
             Some((lease, result)) = running.next() => {
                 let started = open.iter().find(|(placement, _)| *placement == lease.placement).map_or(begun, |found| found.1);
                 open.retain(|(placement, _)| *placement != lease.placement);
@@ -174,11 +178,51 @@ pub(crate) async fn connect_here(
         return Err(DialError::Ourselves(request.port));
     }
     let failed = |source| DialError::Connect(address, source);
-    let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
-    let mut stream = connected.map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
+    let mut stream = match begin(address).map_err(failed)? {
+        Begun::Connected(stream) => stream,
+        Begun::UnderWay(stream) => {
+            let writable = timeout(PATIENCE, stream.writable()).await;
+            writable.map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
+            match stream.take_error().map_err(failed)? {
+                Some(error) => return Err(failed(error)),
+                None => stream,
+            }
+        }
+    };
     if service.traffic.proxy_protocol {
         stream.write_all(&proxy_header::of(request.client, request.dialled)).await.map_err(failed)?;
     }
     Ok(stream)
+}
+
+/// A connection, or one that is going to be.
+enum Begun {
+    Connected(TcpStream),
+    UnderWay(TcpStream),
+}
+
+/// Within a device the kernel has nearly always connected by the time that it says it is about to. Then nothing has to be
+/// waited for, and no timer to be set: each of those is a system call, which a short connection feels.
+fn begin(address: SocketAddr) -> std::io::Result<Begun> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    let connected = match socket.connect(&address.into()) {
+        Ok(()) => true,
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => is_connected(&socket)?,
+        Err(error) => return Err(error),
+    };
+    let stream = TcpStream::from_std(socket.into())?;
+    Ok(if connected { Begun::Connected(stream) } else { Begun::UnderWay(stream) })
+}
+
+fn is_connected(socket: &Socket) -> std::io::Result<bool> {
+    let mut ready = [PollFd::new(socket, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if rustix::event::poll(&mut ready, Some(&at_once))? == 0 {
+        return Ok(false);
+    }
+    match socket.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(true),
+    }
 }

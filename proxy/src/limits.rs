@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use outrigger_protocol::DeviceName;
 
+use crate::stream::MOST_PIPES;
+
 /// Connections at most, whatever the limit of open files; each takes two files and up to 8 KiB while it is idle.
 const MOST: usize = 65_536;
 /// Part of all that one source may have.
 const SHARE: usize = 4;
-/// Files that are kept for everything else.
-const SPARE_FILES: u64 = 256;
+/// Files that are kept for everything else, pipes among it.
+const SPARE_FILES: u64 = 256 + 2 * MOST_PIPES as u64;
 /// Handshakes at a time: of all, and of one address.
 const HANDSHAKES: usize = 256;
 const HANDSHAKES_EACH: usize = 32;

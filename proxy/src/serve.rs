@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use outrigger_protocol::{PlacementId, Retry};
 use tokio::net::TcpStream;
-use tracing::debug;
 
 use crate::clock;
 use crate::dial::{Request, reach};
 use crate::http;
 use crate::limits::Permit;
 use crate::shared::Shared;
-use crate::stream::{self, End as _, join};
+use crate::stream::{End as _, join};
 use crate::table::Service;
 
 /// Leads the client to a copy, and ends when both have ended. A client that cannot be helped is told by a reset, never left
@@ -23,9 +22,6 @@ pub(crate) async fn serve(
     request: Request,
     _permit: Permit,
 ) {
-    if let Err(error) = stream::prepare(&client) {
-        return debug!(%error, "a client has gone before it was served");
-    }
     if service.traffic.retry == Retry::IdempotentHttp {
         return Box::pin(http::serve(shared, client, service, request)).await;
     }

@@ -71,3 +71,8 @@ impl TestAuthority {
 pub fn pem_of_request(der: &[u8]) -> String {
     crate::pem::encode("CERTIFICATE REQUEST", der)
 }
+
+/// A server's key as PEM, for programs that are not ours.
+pub fn pem_of_key(key: &PrivateKeyDer<'_>) -> String {
+    crate::pem::encode("PRIVATE KEY", key.secret_der())
+}

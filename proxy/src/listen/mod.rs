@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
-use crate::stream::End as _;
+use crate::stream::{self, End as _};
 
 pub(crate) use published::{Taken, keep as keep_published};
 pub(crate) use redirected::{Ports, Redirected, serve as serve_redirected};
@@ -26,6 +26,7 @@ fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    stream::prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

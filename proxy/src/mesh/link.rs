@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _, TokioAsyncReadCompatExt as _};
 use yamux::{Config, Connection, Mode, Stream};
 
+use super::cork::Cork;
 use super::open::{Answer, Asked};
 use crate::stream::End;
 
@@ -24,6 +25,8 @@ const OPENS: usize = 64;
 /// Largest piece of one stream before another gets its turn: small enough for others not to wait, large enough to cost
 /// little.
 const PIECE: usize = 64 * 1024;
+/// What is read at once from a connection, below TLS, which alone would ask for a quarter of a record at a time.
+const AHEAD: usize = 32 * 1024;
 /// What all streams of a connection together may hold for readers that are slow, beyond what each may in any case.
 const WINDOWS: usize = 16 * 1024 * 1024;
 /// Bytes on their way that nobody has acknowledged for this long: the other device is gone.
@@ -60,6 +63,11 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     let second = Duration::from_secs(1);
     let keepalive = socket2::TcpKeepalive::new().with_time(QUIET).with_interval(second).with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)
+}
+
+/// What TLS is to be spoken on.
+pub(crate) fn ahead<W: Wire>(wire: W) -> BufReader<W> {
+    BufReader::with_capacity(AHEAD, wire)
 }
 
 impl Link {
@@ -128,12 +136,14 @@ async fn drive(
     inbound: Option<mpsc::Sender<MeshStream>>,
 ) {
     let mut config = Config::default();
+    // Without the limit that is set at first, which does not go with more streams.
     config.set_max_connection_receive_window(None);
     // A stream that nobody reads holds at most what its window allows; the windows of all together have a limit too.
     config.set_max_num_streams(most).set_split_send_size(PIECE);
     config.set_max_connection_receive_window(Some(WINDOWS.max(most * yamux::DEFAULT_CREDIT as usize)));
     let ends_unheld = asked.is_some();
-    let mut connection = Connection::new(wire.compat(), config, mode);
+    let cork = Cork::new(wire);
+    let mut connection = Connection::new(cork.clone().compat(), config, mode);
     let alive = Arc::new(());
     let stream_of = |inner: Stream| MeshStream { inner: inner.compat(), is_shut: false, _alive: Arc::clone(&alive) };
     let mut waiting: Option<oneshot::Sender<MeshStream>> = None;
@@ -170,7 +180,11 @@ async fn drive(
                     None => drop(stream),
                 },
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
+                // All that could be written has been, as far as it goes.
+                Poll::Pending => match cork.poll_out(cx) {
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) | Poll::Pending => return Poll::Pending,
+                },
             }
         }
     })

@@ -1,6 +1,7 @@
 //! Between devices: TLS with the certificates that they have, and many streams in one connection, which is kept as long as
 //! the other device has copies that this one may ask. A new request pays no handshake.
 
+mod cork;
 mod identity;
 mod keep;
 mod link;
@@ -26,7 +27,7 @@ use crate::table::Table;
 
 pub use identity::IdentityError;
 pub(crate) use keep::keep;
-pub(crate) use link::{Link, MeshStream, prepare as keep_awake};
+pub(crate) use link::{Link, MeshStream, ahead, prepare as keep_awake};
 use open::Asked;
 pub(crate) use open::{Answer, Open};
 pub(crate) use server::{Way, attend, meet};

@@ -202,6 +202,6 @@ pub(super) async fn directly(tls: &PeerTls, peer: &outrigger_protocol::Peer) -> 
 /// The handshake. It fails if the other side is not this very device.
 async fn shake(tls: &PeerTls, device: &DeviceName, wire: impl Wire) -> Result<Link, MeshError> {
     let config = tls.client_for(device.as_str()).map_err(super::IdentityError::Tls)?;
-    let shaken = TlsConnector::from(config).connect(PeerTls::server_name(), wire).await;
+    let shaken = TlsConnector::from(config).connect(PeerTls::server_name(), link::ahead(wire)).await;
     Ok(Link::calling(shaken.map_err(MeshError::Connect)?))
 }

@@ -19,7 +19,7 @@ use super::open::{Answer, Asked};
 use crate::dial::connect_here;
 use crate::limits::{Limits, Source};
 use crate::shared::Shared;
-use crate::stream::{self, join};
+use crate::stream::join;
 use crate::table::address_in;
 
 /// How long one may take, and how long a stream may take to say what it wants.
@@ -94,7 +94,7 @@ async fn meet_directly(shared: &Shared, stream: TcpStream) -> io::Result<(Device
 /// The handshake. Whoever comes out of it is a device of this fleet, of this name.
 pub(crate) async fn meet(shared: &Shared, wire: impl Wire) -> io::Result<(DeviceName, impl Wire)> {
     let tls = shared.mesh.tls(&shared.table()).map_err(io::Error::other)?;
-    let stream = TlsAcceptor::from(tls.server()).accept(wire).await?;
+    let stream = TlsAcceptor::from(tls.server()).accept(link::ahead(wire)).await?;
     let name = peer_name(stream.get_ref().1.peer_certificates()).and_then(|name| name.parse().ok());
     let name: DeviceName = name.ok_or_else(|| io::Error::other("the certificate names no device"))?;
     if !shared.table().admits(&name) {
@@ -162,7 +162,7 @@ async fn answer(shared: Arc<Shared>, caller: DeviceName, mut stream: MeshStream)
     drop(table);
     match connected {
         Ok(mut copy) => {
-            if stream::prepare(&copy).is_ok() && Answer::Ok.write(&mut stream).await.is_ok() {
+            if Answer::Ok.write(&mut stream).await.is_ok() {
                 join(&mut stream, &mut copy, |_| ()).await;
             }
         }

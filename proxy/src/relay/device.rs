@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tracing::{debug, info};
 
 use super::{Met, STREAMS, read_name, write_name};
-use crate::mesh::{Link, MeshStream, Way, attend, keep_awake, meet};
+use crate::mesh::{Link, MeshStream, Way, ahead, attend, keep_awake, meet};
 use crate::shared::Shared;
 
 /// How long the hub may take to be reached, and to find the other device.
@@ -85,7 +85,7 @@ async fn connect(shared: &Arc<Shared>) -> io::Result<Link> {
     let name = ServerName::try_from(mesh.hub.clone()).map_err(io::Error::other)?;
     let stream = TcpStream::connect((mesh.hub.as_str(), port)).await?;
     keep_awake(&stream)?;
-    let stream = TlsConnector::from(config).connect(name, stream).await?;
+    let stream = TlsConnector::from(config).connect(name, ahead(stream)).await?;
     let (give, mut streams) = mpsc::channel::<MeshStream>(STREAMS);
     let weak = Arc::downgrade(shared);
     tokio::spawn(async move {

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::{Met, STREAMS, read_name, write_name};
 use crate::limits::{Limits, Source};
-use crate::mesh::{Link, MeshStream, keep_awake};
+use crate::mesh::{Link, MeshStream, ahead, keep_awake};
 use crate::stream::join;
 
 /// How long one may take, and a stream may take to say where it wants to go.
@@ -101,7 +101,7 @@ struct Device {
 
 async fn meet(stream: TcpStream, door: &Door) -> io::Result<Device> {
     keep_awake(&stream)?;
-    let stream = TlsAcceptor::from((door.tls)()).accept(stream).await?;
+    let stream = TlsAcceptor::from((door.tls)()).accept(ahead(stream)).await?;
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let shown = shown.ok_or_else(|| io::Error::other("no certificate"))?;
     let read = Certificate::read(shown).map_err(io::Error::other)?;

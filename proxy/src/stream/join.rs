@@ -1,5 +1,6 @@
-//! Copies bytes both ways until both sides have ended. One buffer serves all connections of a thread: a connection that
-//! waits holds none, and one whose reader is slow holds what that reader has not taken, and reads no more.
+//! Leads bytes both ways until both sides have ended. One buffer serves all connections of a thread: a connection that
+//! waits holds none, and one whose reader is slow holds what that reader has not taken, and reads no more. Between two
+//! sockets, what comes in large pieces is not copied at all: see [`super::pipe`].
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -8,15 +9,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::End;
+use super::pipe::Pipe;
 use crate::clock;
 
 /// What is read at once at first: enough for most requests, and all that a slow reader makes us hold.
 const SMALL: usize = 16 * 1024;
 /// What is read at once when a lot comes and goes.
 const LARGE: usize = 128 * 1024;
+/// From pieces of this size on a pipe costs less than a copy; for an answer of 64 KiB they cost the same (BENCHMARKS.md).
+const PIPED: usize = 64 * 1024;
 /// Reads in a row before others get their turn.
 const TURN: usize = 16;
 
@@ -38,12 +43,12 @@ pub(crate) async fn join<C: End, U: End>(client: &mut C, copy: &mut U, mut first
     let (mut up, mut down) = (Half::default(), Half::default());
     let mut asked_at: Option<Instant> = None;
     let result = poll_fn(|cx| {
-        let going = up.poll(cx, client, copy);
+        let going = up.poll(cx, client, copy, down.is_shut);
         if asked_at.is_none() && up.moved > 0 {
             asked_at = Some(clock::instant());
         }
         let was_silent = down.moved == 0;
-        let coming = down.poll(cx, copy, client);
+        let coming = down.poll(cx, copy, client, up.is_shut);
         if was_silent
             && down.moved > 0
             && let Some(asked_at) = asked_at
@@ -87,27 +92,43 @@ struct Half {
     /// Read and not yet written.
     held: Vec<u8>,
     written: usize,
+    /// Holds something that was read and not yet written.
+    pipe: Option<Pipe>,
     moved: u64,
-    is_large: bool,
+    /// Size of the last piece, as far as all of it went through.
+    last: usize,
     is_read: bool,
     is_flushed: bool,
     is_shut: bool,
 }
 
 impl Half {
-    /// Goes as far as it can. Ready: this direction is over.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut impl End, to: &mut impl End) -> Poll<Result<(), Fault>> {
+    /// Goes as far as it can. Ready: this direction is over. A socket that is not needed for the other direction any more is
+    /// not told so but closed, which is next.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl End,
+        to: &mut impl End,
+        is_last: bool,
+    ) -> Poll<Result<(), Fault>> {
         if self.is_shut {
             return Poll::Ready(Ok(()));
         }
         for _ in 0..TURN {
             ready!(self.poll_held(cx, to))?;
             if self.is_read {
-                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| Fault::Write)?;
+                if !is_last || to.socket().is_none() {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| Fault::Write)?;
+                }
                 self.is_shut = true;
                 return Poll::Ready(Ok(()));
             }
-            match self.poll_through(cx, from, to) {
+            let through = match (from.socket(), to.socket()) {
+                (Some(source), Some(sink)) if self.last >= PIPED => self.poll_pipe(cx, source, sink),
+                _ => None,
+            };
+            match through.unwrap_or_else(|| self.poll_through(cx, from, to)) {
                 Poll::Ready(done) => done?,
                 Poll::Pending => {
                     if !self.is_flushed {
@@ -131,7 +152,42 @@ impl Half {
             self.written += n;
         }
         (self.held, self.written) = (vec![], 0);
+        if let (Some(pipe), Some(sink)) = (&mut self.pipe, to.socket()) {
+            ready!(pipe.poll_drain(cx, sink)).map_err(|_| Fault::Write)?;
+        }
+        if let Some(pipe) = self.pipe.take() {
+            pipe.give_back();
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// The same as [`Self::poll_through`] without a copy; none: there is no pipe for it.
+    fn poll_pipe(&mut self, cx: &mut Context<'_>, from: &TcpStream, to: &TcpStream) -> Option<Poll<Result<(), Fault>>> {
+        let mut pipe = Pipe::take()?;
+        let filled = pipe.poll_fill(cx, from, LARGE);
+        let result = match filled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Fault::Read)),
+            Poll::Ready(Ok(0)) => {
+                self.is_read = true;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(length)) => {
+                self.moved += length as u64;
+                self.last = length;
+                match pipe.poll_drain(cx, to) {
+                    Poll::Ready(Err(_)) => Poll::Ready(Err(Fault::Write)),
+                    // What is left in it is written by `poll_held`, when the reader takes it.
+                    Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
+                }
+            }
+        };
+        if pipe.is_empty() {
+            pipe.give_back()
+        } else {
+            self.pipe = Some(pipe)
+        }
+        Some(result)
     }
 
     /// Reads once and writes what was read, as far as the reader takes it.
@@ -145,7 +201,7 @@ impl Half {
             if buffer.is_empty() {
                 buffer.resize(LARGE, 0);
             }
-            let most = if self.is_large { LARGE } else { SMALL };
+            let most = if self.last >= SMALL { LARGE } else { SMALL };
             let mut read = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
             ready!(Pin::new(&mut *from).poll_read(cx, &mut read)).map_err(|_| Fault::Read)?;
             let filled = read.filled();
@@ -162,12 +218,12 @@ impl Half {
                     Poll::Ready(n) => rest = rest.get(n..).unwrap_or_default(),
                     Poll::Pending => {
                         self.held = rest.to_vec();
-                        self.is_large = false;
+                        self.last = 0;
                         return Poll::Ready(Ok(()));
                     }
                 }
             }
-            self.is_large = filled.len() == most;
+            self.last = filled.len();
             Poll::Ready(Ok(()))
         })
     }

@@ -1,6 +1,7 @@
 //! The two ends of a connection through the proxy, and the bytes between them.
 
 mod join;
+mod pipe;
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use crate::mesh::MeshStream;
 
 pub(crate) use join::join;
+pub(crate) use pipe::MOST as MOST_PIPES;
 
 /// A peer that says nothing is asked after this long whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -22,6 +24,11 @@ pub(crate) trait End: AsyncRead + AsyncWrite + Unpin {
     /// Whether the end that was just read is none: the other side broke off, or is gone.
     fn was_cut(&self) -> bool {
         false
+    }
+
+    /// The socket, where there is nothing between it and the bytes.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
     }
 
     /// Makes closing it say that something went wrong, so that half an answer does not look whole.
@@ -38,17 +45,21 @@ pub(crate) enum Upstream {
 }
 
 impl End for TcpStream {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+
     fn spoil(&mut self) {
         // It is closed next; if the kernel does not want to, it is closed in the usual way.
         let _ = self.set_zero_linger();
     }
 }
 
-/// For each connection with a client or a container.
-pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+/// For a listener of clients: the connections that it accepts have it from there, without a system call for each.
+pub(crate) fn prepare(listener: &socket2::Socket) -> io::Result<()> {
+    listener.set_tcp_nodelay(true)?;
     let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4).with_retries(4);
-    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    listener.set_tcp_keepalive(&keepalive)
 }
 
 impl End for Upstream {
@@ -56,6 +67,13 @@ impl End for Upstream {
         match self {
             Self::Tcp(stream) => stream.was_cut(),
             Self::Mesh(stream) => stream.was_cut(),
+        }
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Mesh(_) => None,
         }
     }
 
