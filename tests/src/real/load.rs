@@ -5,97 +5,86 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::clock::{monotonic, rest};
+use super::lab::ActedAt;
+use crate::clock::{rest, since_epoch};
 
 /// So many requests are sent each second, each in a connection of its own.
 pub const RATE: u32 = 200;
 /// A request that takes longer has failed for its user.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Goes on until it is ended.
-#[derive(Debug)]
-pub struct Load {
-    stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<Vec<Asked>>,
-    began: Instant,
+/// A request, in times since the epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// When it was sent.
+    pub began: Duration,
+    /// When it was answered, or given up.
+    pub ended: Duration,
+    /// What was wrong with its answer; none: nothing.
+    pub trouble: Option<String>,
 }
 
-/// A request: when it was due, and what was wrong with its answer.
-type Asked = (Duration, Result<(), String>);
-
-/// What became of the requests; times count from the first of them.
+/// What became of the requests.
 #[derive(Debug, Clone)]
 pub struct Failures {
     /// When the fault was.
-    pub at: Duration,
-    /// Which requests failed: when they began, and how.
-    pub failed: Vec<(Duration, String)>,
+    pub at: ActedAt,
+    /// Which requests failed.
+    pub failed: Vec<Asked>,
     /// How many there were.
     pub count: usize,
 }
 
 impl Failures {
-    /// Those that began neither shortly before the fault nor within `grace` after it.
+    /// Those that were not under way when the fault came, nor sent within `grace` after it: how, and how long after it.
     #[must_use]
-    pub fn beyond(&self, grace: Duration) -> Vec<&(Duration, String)> {
-        self.failed.iter().filter(|(began, _)| *began > self.at + grace || *began + grace < self.at).collect()
+    pub fn beyond(&self, grace: Duration) -> Vec<String> {
+        let excused = |asked: &&Asked| asked.began <= self.at + grace && asked.ended >= self.at;
+        let told = |asked: &Asked| {
+            let after = asked.began.as_secs_f64() - self.at.as_secs_f64();
+            format!("{after:+.3} s: {}", asked.trouble.as_deref().unwrap_or_default())
+        };
+        self.failed.iter().filter(|asked| !excused(asked)).map(told).collect()
     }
 }
 
-impl Load {
-    /// Asks `host:port` for `/` under the name of a host.
-    #[must_use]
-    pub fn begin(address: String, host: &str) -> Self {
-        let (stop, began) = (Arc::new(AtomicBool::new(false)), monotonic());
-        let (stopping, host) = (Arc::clone(&stop), host.to_owned());
-        let thread = thread::spawn(move || {
-            let mut asked = vec![];
-            for number in 0.. {
-                if stopping.load(Ordering::Relaxed) {
-                    break;
-                }
-                let due = began + Duration::from_secs(1) / RATE * number;
-                rest(due.saturating_duration_since(monotonic()));
-                let (address, host) = (address.clone(), host.clone());
-                let request = move || request(&address, &host).map_err(|error| format!("{error:#}"));
-                asked.push((due - began, thread::spawn(request)));
-            }
-            let ended = |(at, request): (Duration, thread::JoinHandle<Result<(), String>>)| {
-                (at, request.join().unwrap_or_else(|_| Err("panicked".to_owned())))
-            };
-            asked.into_iter().map(ended).collect()
-        });
-        Self { stop, thread, began }
-    }
-
-    /// Time since the first request.
-    #[must_use]
-    pub fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// No further requests; waits for those that are under way.
-    pub fn end(self) -> Result<Vec<Asked>> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().ok().context("the load has panicked")
-    }
-}
-
-/// Requests to `address`, two seconds before `fault` and six after it.
-pub fn failures_while(address: String, host: &str, fault: impl FnOnce() -> Result<()>) -> Result<Failures> {
-    let load = Load::begin(address, host);
+/// Requests to `host:port` for `/` under the name of a host; two seconds before `fault`, which says when it was, and six after
+/// it.
+pub fn failures_while(address: String, host: &str, fault: impl FnOnce() -> Result<ActedAt>) -> Result<Failures> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopping, host) = (Arc::clone(&stop), host.to_owned());
+    let load = thread::spawn(move || ask_until(&stopping, &address, &host));
     rest(Duration::from_secs(2));
-    let at = load.now();
-    fault()?;
+    let at = fault();
     rest(Duration::from_secs(6));
-    let all = load.end()?;
+    stop.store(true, Ordering::Relaxed);
+    let mut all = load.join().ok().context("the load has panicked")?;
     let count = all.len();
-    let failed = all.into_iter().filter_map(|(at, result)| Some((at, result.err()?))).collect();
-    Ok(Failures { at, failed, count })
+    all.retain(|asked| asked.trouble.is_some());
+    Ok(Failures { at: at?, failed: all, count })
+}
+
+/// None waits for the answer of another.
+fn ask_until(stop: &AtomicBool, address: &str, host: &str) -> Vec<Asked> {
+    let first = since_epoch();
+    let mut sent = vec![];
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        rest((first + Duration::from_secs(1) / RATE * number).saturating_sub(since_epoch()));
+        let (address, host) = (address.to_owned(), host.to_owned());
+        sent.push(thread::spawn(move || {
+            let began = since_epoch();
+            let trouble = request(&address, &host).err().map(|error| format!("{error:#}"));
+            Asked { began, ended: since_epoch(), trouble }
+        }));
+    }
+    sent.into_iter().filter_map(|request| request.join().ok()).collect()
 }
 
 fn request(address: &str, host: &str) -> Result<()> {
@@ -113,11 +102,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_failures_around_the_fault_are_excused() {
-        let second = Duration::from_secs;
-        let failed = [1, 9, 10, 11, 12].map(|at| (second(at), "reset".to_owned())).to_vec();
-        let failures = Failures { at: second(10), failed, count: 100 };
-        let beyond: Vec<_> = failures.beyond(second(1)).into_iter().map(|(at, _)| at.as_secs()).collect();
-        assert_eq!(beyond, [1, 12]);
+    fn only_what_was_under_way_at_the_fault_or_sent_right_after_it_is_excused() {
+        let asked = |began, ended| Asked {
+            began: Duration::from_secs(began),
+            ended: Duration::from_secs(ended),
+            trouble: Some("reset".to_owned()),
+        };
+        let failed = vec![asked(5, 7), asked(5, 12), asked(11, 14), asked(13, 14)];
+        let failures = Failures { at: Duration::from_secs(10), failed, count: 100 };
+        assert_eq!(failures.beyond(Duration::from_secs(1)), ["-5.000 s: reset", "+3.000 s: reset"]);
     }
 }

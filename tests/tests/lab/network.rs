@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use outrigger_tests::clock::{eventually, throughout};
+use outrigger_tests::clock::{eventually, since_epoch, throughout};
 use outrigger_tests::real::fleet::{Fleet, PATIENCE};
 use outrigger_tests::real::http;
-use outrigger_tests::real::lab::Device;
-use outrigger_tests::real::load::{self, Failures, RATE};
+use outrigger_tests::real::lab::{ActedAt, Device};
+use outrigger_tests::real::load::{self, Failures};
 
 /// `shop`: so many copies of `web` behind port 8080 of every device, and one of `client`, which asks for nothing by itself.
 pub fn shop(replicas: u32) -> String {
@@ -204,7 +204,7 @@ impl Drops {
 }
 
 /// Requests through a device without a copy, while `fault` happens to the others.
-fn failures_while(fleet: &Fleet, fault: impl FnOnce() -> Result<()>) -> Result<Failures> {
+fn failures_while(fleet: &Fleet, fault: impl FnOnce() -> Result<ActedAt>) -> Result<Failures> {
     load::failures_while(port_8080(without_copy(fleet, 3)?)?, "web", fault)
 }
 
@@ -228,14 +228,14 @@ fn a_device_that_loses_power_or_its_cable_fails_no_request_beyond_those_in_fligh
     let [unplugged, dark] = ["shop/web.1", "shop/web.2"].map(|replica| fleet.device_of(replica));
     let (unplugged, dark) = (unplugged?, dark?);
     // The second fault comes when the first has been made good, so that there are three copies each time.
-    let cable = load::failures_while(address.clone(), "web", || unplugged.partition().map(drop))?;
+    let cable = load::failures_while(address.clone(), "web", || unplugged.partition())?;
     fleet.eventually_settled("shop/web", 3)?;
-    let power = load::failures_while(address, "web", || dark.cut_power().map(drop))?;
+    let power = load::failures_while(address, "web", || dark.cut_power())?;
     for (what, seen) in [("cable cut", cable), ("power cut", power)] {
         let (failed, later) = (seen.failed.len(), seen.beyond(IN_FLIGHT * 3));
-        eprintln!("{what} at {:?}: {failed} of {} failed, of them {} later", seen.at, seen.count, later.len());
-        ensure!(later.is_empty(), "{what} at {:?}: {later:?}", seen.at);
-        ensure!(failed <= usize::try_from(RATE)? / 5, "{what}: {:?}", seen.failed);
+        eprintln!("{what}: {failed} of {} failed, of them {} later", seen.count, later.len());
+        ensure!(later.is_empty(), "{what}: {later:?}");
+        ensure!(failed <= usize::try_from(load::RATE)? / 5, "{what}: {:?}", seen.failed);
     }
     Ok(())
 }
@@ -246,15 +246,15 @@ fn a_killed_container_and_a_rolling_change_fail_no_request() -> Result<()> {
     eventually_served(&fleet)?;
     let device = fleet.device_of("shop/web.2")?;
     let container = container(&fleet, "shop/web.2")?;
-    let killed = failures_while(&fleet, || device.docker(&["kill", &container]).map(drop))?;
-    eprintln!("container killed at {:?}: {} of {} failed", killed.at, killed.failed.len(), killed.count);
+    let killed = failures_while(&fleet, || device.docker(&["kill", &container]).map(|_| since_epoch()))?;
+    eprintln!("container killed: {} of {} failed", killed.failed.len(), killed.count);
     let later = killed.beyond(IN_FLIGHT * 3);
     ensure!(later.is_empty(), "{later:?}");
     fleet.eventually_settled("shop/web", 3)?;
 
     let rolled = failures_while(&fleet, || {
         fleet.deploy("shop", &shop(3).replace("outrigger-web:1\n    ports", "outrigger-web:2\n    ports"))?;
-        fleet.eventually_settled("shop/web", 3).map(drop)
+        fleet.eventually_settled("shop/web", 3).map(|_| since_epoch())
     })?;
     eprintln!("rolled: {} of {} failed: {:?}", rolled.failed.len(), rolled.count, rolled.failed);
     ensure!(rolled.failed.is_empty(), "{:?}", rolled.failed);
