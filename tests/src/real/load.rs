@@ -52,12 +52,12 @@ impl Failures {
     }
 }
 
-/// Requests to `host:port` for `/` under the name of a host; two seconds before `fault`, which says when it was, and six after
-/// it.
-pub fn failures_while(address: String, host: &str, fault: impl FnOnce() -> Result<ActedAt>) -> Result<Failures> {
+/// Requests to each `host:port` in turn for `/` under the name of a host; two seconds before `fault`, which says when it was, and
+/// six after it.
+pub fn failures_while(at: &[String], host: &str, fault: impl FnOnce() -> Result<ActedAt>) -> Result<Failures> {
     let stop = Arc::new(AtomicBool::new(false));
-    let (stopping, host) = (Arc::clone(&stop), host.to_owned());
-    let load = thread::spawn(move || ask_until(&stopping, &address, &host));
+    let (stopping, addresses, host) = (Arc::clone(&stop), at.to_vec(), host.to_owned());
+    let load = thread::spawn(move || ask_until(&stopping, &addresses, &host));
     rest(Duration::from_secs(2));
     let at = fault();
     rest(Duration::from_secs(6));
@@ -69,10 +69,10 @@ pub fn failures_while(address: String, host: &str, fault: impl FnOnce() -> Resul
 }
 
 /// None waits for the answer of another.
-fn ask_until(stop: &AtomicBool, address: &str, host: &str) -> Vec<Asked> {
+fn ask_until(stop: &AtomicBool, addresses: &[String], host: &str) -> Vec<Asked> {
     let first = since_epoch();
     let mut sent = vec![];
-    for number in 0.. {
+    for (number, address) in (0..).zip(addresses.iter().cycle()) {
         if stop.load(Ordering::Relaxed) {
             break;
         }

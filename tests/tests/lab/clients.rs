@@ -184,7 +184,7 @@ fn edge(fleet: &Fleet) -> Result<()> {
     ensure!(other.is_err(), "a host that nobody has is answered: {other:?}");
 
     let victim = fleet.device_of("shop/web.1")?;
-    let seen = load::failures_while(listen, HOST, || victim.cut_power())?;
+    let seen = load::failures_while(&[listen], HOST, || victim.cut_power())?;
     eprintln!("behind HAProxy, power cut: {} of {} failed", seen.failed.len(), seen.count);
     let later = seen.beyond(Duration::from_millis(150));
     ensure!(later.is_empty(), "{later:?}");

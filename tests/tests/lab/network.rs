@@ -205,7 +205,7 @@ impl Drops {
 
 /// Requests through a device without a copy, while `fault` happens to the others.
 fn failures_while(fleet: &Fleet, fault: impl FnOnce() -> Result<ActedAt>) -> Result<Failures> {
-    load::failures_while(port_8080(without_copy(fleet, 3)?)?, "web", fault)
+    load::failures_while(&[port_8080(without_copy(fleet, 3)?)?], "web", fault)
 }
 
 /// A device on which none of so many copies of `shop/web` runs.
@@ -224,13 +224,13 @@ fn a_device_that_loses_power_or_its_cable_fails_no_request_beyond_those_in_fligh
     let fleet = fleet_with_shop(4, 3)?;
     eventually_served(&fleet)?;
     let front = without_copy(&fleet, 3)?;
-    let address = port_8080(front)?;
+    let address = [port_8080(front)?];
     let [unplugged, dark] = ["shop/web.1", "shop/web.2"].map(|replica| fleet.device_of(replica));
     let (unplugged, dark) = (unplugged?, dark?);
     // The second fault comes when the first has been made good, so that there are three copies each time.
-    let cable = load::failures_while(address.clone(), "web", || unplugged.partition())?;
+    let cable = load::failures_while(&address, "web", || unplugged.partition())?;
     fleet.eventually_settled("shop/web", 3)?;
-    let power = load::failures_while(address, "web", || dark.cut_power())?;
+    let power = load::failures_while(&address, "web", || dark.cut_power())?;
     for (what, seen) in [("cable cut", cable), ("power cut", power)] {
         let (failed, later) = (seen.failed.len(), seen.beyond(IN_FLIGHT * 3));
         eprintln!("{what}: {failed} of {} failed, of them {} later", seen.count, later.len());
