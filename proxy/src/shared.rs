@@ -67,7 +67,7 @@ impl Shared {
     fn balance_anew(&self) {
         let table = self.table();
         let mut balancers = self.balancers();
-        balancers.retain(|name, _| table.services().any(|service| service.name == *name));
+        balancers.retain(|name, _| table.service(name).is_some());
         for service in table.services() {
             let balancer = balancers.entry(service.name.clone()).or_insert_with(|| Balancer::new(fastrand::u64(..)));
             balancer.set(service.traffic.affinity, &service.candidates());

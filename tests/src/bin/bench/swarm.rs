@@ -85,6 +85,10 @@ pub fn beside_ours(runs: usize) -> Result<()> {
 
 fn add(rows: &mut Vec<Row>, what: &'static str, who: &'static str, seen: Failures, replaced: Duration) {
     eprintln!("{what}, {who}: {} of {} failed, replaced after {replaced:?}", seen.failed.len(), seen.count);
+    for asked in seen.failed.iter().step_by(seen.failed.len().div_ceil(3).max(1)) {
+        let after = asked.began.as_secs_f64() - seen.at.as_secs_f64();
+        eprintln!("  {after:+.3} s: {}", asked.trouble.as_deref().unwrap_or_default());
+    }
     rows.push(Row { what, who, seen, replaced });
 }
 
