@@ -43,13 +43,15 @@ pub struct Settings {
     pub scope: String,
     /// A proxy that nobody has needed for this long ends.
     pub idle: Duration,
+    /// Connections at most, of which one source may have a quarter; none: as many as the limit of open files allows.
+    pub connections: Option<usize>,
 }
 
 impl Settings {
     /// The usual ones.
     #[must_use]
     pub fn new(control: Control, scope: String) -> Self {
-        Self { control, scope, idle: IDLE }
+        Self { control, scope, idle: IDLE, connections: None }
     }
 }
 
@@ -87,7 +89,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let ports = redirected.ports().map_err(RunError::Listen)?;
     let (orders, wanted) = watch::channel(None);
     let observed = watch::Sender::new(Observed::default());
-    let shared = Arc::new(Shared::new(Table::empty(), Limits::of_this_process()));
+    let limits = settings.connections.map_or_else(Limits::of_this_process, Limits::new);
+    let shared = Arc::new(Shared::new(Table::empty(), limits));
     let (taken, trouble) = (Taken::default(), Trouble::default());
 
     let (unnamed, names) = watch::channel(None);

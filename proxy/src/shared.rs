@@ -78,7 +78,7 @@ impl Shared {
         let mut balancers = self.balancers();
         // Asked for under the lock, so that what is told last is what was known last.
         let lost = self.mesh.lost();
-        balancers.retain(|name, _| table.services().any(|service| service.name == *name));
+        balancers.retain(|name, _| table.service(name).is_some());
         for service in table.services().filter(|service| of(service)) {
             let balancer = balancers.entry(service.name.clone()).or_insert_with(|| Balancer::new(fastrand::u64(..)));
             balancer.set(service.traffic.affinity, &service.candidates(&lost), now);

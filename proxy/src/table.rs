@@ -96,6 +96,10 @@ impl Table {
         self.services.values()
     }
 
+    pub(crate) fn service(&self, name: &ServiceRef) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
     /// The ports that are to be open here.
     pub(crate) fn published(&self) -> impl Iterator<Item = (PortProtocol, u16)> {
         self.published.keys().copied()

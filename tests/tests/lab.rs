@@ -1,11 +1,13 @@
 //! Real devices with real Docker Engines, which lose power, cables and engines. Needs root: `tests/run lab`.
 
 mod lab {
+    mod clients;
     mod containers;
     mod loss;
     mod network;
     mod newcomers;
     mod ports;
+    mod relay;
     mod restarts;
     mod shop;
 }

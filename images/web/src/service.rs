@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,14 +60,24 @@ pub fn crash(reason: &str) {
 
 impl Service {
     fn serve(&self, stream: &TcpStream) -> io::Result<()> {
-        let Some(request) = http::read_request(stream)? else {
-            return http::answer(stream, 400, "this is not HTTP/1.1\n");
-        };
-        if request.path == "/drip" {
-            return drip(stream);
+        http::limit(stream)?;
+        let mut reader = BufReader::new(stream);
+        loop {
+            if reader.fill_buf()?.is_empty() {
+                return Ok(());
+            }
+            let Some(request) = http::read_request(&mut reader)? else {
+                return http::answer(stream, 400, "this is not HTTP/1.1\n", false);
+            };
+            if request.path == "/drip" {
+                return drip(stream);
+            }
+            let (status, body) = self.respond(&request);
+            http::answer(stream, status, &body, request.stays)?;
+            if !request.stays {
+                return Ok(());
+            }
         }
-        let (status, body) = self.respond(&request);
-        http::answer(stream, status, &body)
     }
 
     fn respond(&self, request: &Request) -> (u16, String) {

@@ -73,10 +73,12 @@ impl Applied {
             run("ip", "iproute2", &["-batch", "-"], &ip).await?;
         }
         let wanted: BTreeSet<_> = rules.v6_addresses().map(|(bridge, address)| (bridge.to_owned(), address)).collect();
-        for (bridge, address) in self.v6.difference(&wanted) {
-            // The bridge may have gone, and the address with it.
-            let _ =
-                run("ip", "iproute2", &["-batch", "-"], &format!("address delete {address}/128 dev {bridge}\n")).await;
+        let gone = self.v6.difference(&wanted);
+        let gone: String =
+            gone.map(|(bridge, address)| format!("address delete {address}/128 dev {bridge}\n")).collect();
+        if !gone.is_empty() {
+            // A bridge may have gone, and its addresses with it; that keeps none of the others (`-force`).
+            let _ = run("ip", "iproute2", &["-force", "-batch", "-"], &gone).await;
         }
         self.v6 = wanted;
         self.rules = Some(rules);

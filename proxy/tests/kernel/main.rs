@@ -5,7 +5,9 @@
 mod cables;
 #[path = "../loopback/datagrams.rs"]
 mod datagrams;
+mod haproxy;
 mod place;
 #[path = "../loopback/support.rs"]
 mod support;
+mod thousand;
 mod virtuals;

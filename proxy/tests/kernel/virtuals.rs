@@ -11,8 +11,8 @@ use crate::datagrams::{ask as ask_datagram, echo};
 use crate::place::Place;
 use crate::support::{Copy, Device, LONG, ask, eventually, web};
 
-const VIRTUAL: &str = "10.99.0.130";
-const VIRTUAL6: &str = "fd00:99::8000:0:0:2";
+pub const VIRTUAL: &str = "10.99.0.130";
+pub const VIRTUAL6: &str = "fd00:99::8000:0:0:2";
 
 pub fn network() -> LocalNetwork {
     LocalNetwork {
@@ -48,19 +48,24 @@ fn other() -> LocalNetwork {
     LocalNetwork { name: "other".parse().unwrap(), bridge: "brb".into(), v4, v6: None, services: vec![] }
 }
 
-struct Scene {
-    device: Device,
-    host: Place,
-    client: Place,
+pub struct Scene {
+    pub device: Device,
+    pub host: Place,
+    pub client: Place,
     stranger: Place,
-    server: Place,
+    pub server: Place,
     copy: tokio::task::JoinHandle<()>,
 }
 
 /// A device with a client and a copy in one network, and a stranger in another.
-async fn scene(ports: &'static [u16]) -> Scene {
+pub async fn scene(ports: &'static [u16]) -> Scene {
+    scene_with(ports, "10.99.0.1/24").await
+}
+
+/// The same with another size of the network.
+pub async fn scene_with(ports: &'static [u16], gateway: &str) -> Scene {
     let host = Place::new("h");
-    host.bridge("bra", &["10.99.0.1/24", "fd00:99::1/64"]);
+    host.bridge("bra", &[gateway, "fd00:99::1/64"]);
     host.bridge("brb", &["10.98.0.1/24"]);
     host.set("net.ipv4.ip_forward", "1").await;
     let gateways = ["10.99.0.1", "fd00:99::1"];

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::{Copy, Device, LONG, ask, eventually, free_port};
 
 /// A device with copies that listen on one port at these addresses.
-async fn device_with(copies: &[[u8; 4]], port: u16) -> (Device, std::net::SocketAddr) {
+pub async fn device_with(copies: &[[u8; 4]], port: u16) -> (Device, std::net::SocketAddr) {
     let mut device = Device::start(&TestAuthority::new(), "a").await;
     for (number, address) in (1..).zip(copies) {
         device.run_copy(number, (*address).into());

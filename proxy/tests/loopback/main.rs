@@ -4,6 +4,7 @@
 
 mod datagrams;
 mod devices;
+mod hostile;
 mod http;
 mod load;
 mod local;

@@ -54,6 +54,16 @@ impl Device {
         idle: Duration,
         enter: impl FnOnce() + Send + 'static,
     ) -> Self {
+        Self::start_so(fleet, name, |settings| settings.idle = idle, enter).await
+    }
+
+    /// `set` changes the usual settings.
+    pub async fn start_so(
+        fleet: &TestAuthority,
+        name: &'static str,
+        set: impl FnOnce(&mut Settings),
+        enter: impl FnOnce() + Send + 'static,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = DeviceKey::fresh().unwrap();
         let chain = fleet.device(&key.request(name).unwrap());
@@ -63,7 +73,8 @@ impl Device {
         write_private(&folder.path().join("authorities.pem"), &authorities).unwrap();
         let path = folder.path().join("proxy.sock");
         let scope = format!("test_{}_{name}", std::process::id());
-        let settings = Settings { idle, ..Settings::new(Control::Path(path.clone()), scope) };
+        let mut settings = Settings::new(Control::Path(path.clone()), scope);
+        set(&mut settings);
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(in_thread(enter, async move || {
             run(settings, async { drop(stopped.await) }).await.unwrap();

@@ -101,6 +101,16 @@ impl Device<'_> {
         self.tell("exec", words)
     }
 
+    /// The same within the network of one of its containers, which sees names and addresses as the container does.
+    pub fn run_beside(self, container: &str, words: &[&str]) -> Result<String> {
+        let pid = self.docker(&["inspect", "--format", "{{.State.Pid}}", container])?;
+        let resolv = self.docker(&["inspect", "--format", "{{.ResolvConfPath}}", container])?;
+        // What is read as /etc/resolv.conf is the container's, as within it.
+        let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+        let enter = ["unshare", "--mount", "nsenter", "--target", &pid, "--net", "sh", "-c", script, &resolv];
+        self.run(&[&enter, words].concat())
+    }
+
     /// Starts a command inside, with its output in `log`, and returns its pid as seen from outside. It ends with the
     /// device.
     pub fn spawn(self, log: &str, words: &[&str]) -> Result<u32> {
@@ -142,6 +152,11 @@ impl Device<'_> {
     /// Drops all its traffic; the device does not notice.
     pub fn partition(self) -> Result<ActedAt> {
         self.act("partition", &[])
+    }
+
+    /// Drops all traffic between this device and another, both ways. The hub is heard by both.
+    pub fn partition_from(self, other: Device<'_>) -> Result<ActedAt> {
+        self.act("partition", &["--from", &other.number.to_string()])
     }
 
     /// Undoes `unplug` and `partition`.

@@ -4,5 +4,6 @@ pub mod command;
 pub mod fleet;
 pub mod http;
 pub mod lab;
+pub mod load;
 pub mod place;
 pub mod process;

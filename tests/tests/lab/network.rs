@@ -2,21 +2,19 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use outrigger_tests::clock::{eventually, monotonic, rest, throughout};
+use outrigger_tests::clock::{eventually, since_epoch, throughout};
 use outrigger_tests::real::fleet::{Fleet, PATIENCE};
 use outrigger_tests::real::http;
-use outrigger_tests::real::lab::Device;
+use outrigger_tests::real::lab::{ActedAt, Device};
+use outrigger_tests::real::load::{self, Failures};
 
 /// `shop`: so many copies of `web` behind port 8080 of every device, and one of `client`, which asks for nothing by itself.
-fn shop(replicas: u32) -> String {
+pub fn shop(replicas: u32) -> String {
     format!(
         r#"
 services:
@@ -40,7 +38,7 @@ services:
     )
 }
 
-fn fleet_with_shop(devices: u8, replicas: u32) -> Result<Fleet> {
+pub fn fleet_with_shop(devices: u8, replicas: u32) -> Result<Fleet> {
     let fleet = Fleet::up(devices, &["web"])?;
     fleet.deploy("shop", &shop(replicas))?;
     fleet.eventually_settled("shop/web", usize::try_from(replicas)?)?;
@@ -49,19 +47,23 @@ fn fleet_with_shop(devices: u8, replicas: u32) -> Result<Fleet> {
 }
 
 /// Runs the sample's client within the container of a replica.
-fn within(fleet: &Fleet, replica: &str, words: &[&str]) -> Result<String> {
-    let device = fleet.device_of(replica)?;
-    let running = fleet.running_on(device)?;
-    let (_, container) = running.into_iter().find(|(name, _)| name == replica).context("it runs there")?;
-    device.docker(&[&["exec", &container, "/web"], words].concat())
+pub fn within(fleet: &Fleet, replica: &str, words: &[&str]) -> Result<String> {
+    let container = container(fleet, replica)?;
+    fleet.device_of(replica)?.docker(&[&["exec", &container, "/web"], words].concat())
 }
 
-fn port_8080(device: Device<'_>) -> Result<String> {
+/// The container of a replica, on its device.
+pub fn container(fleet: &Fleet, replica: &str) -> Result<String> {
+    let running = fleet.running_on(fleet.device_of(replica)?)?;
+    Ok(running.into_iter().find(|(name, _)| name == replica).context("it runs there")?.1)
+}
+
+pub fn port_8080(device: Device<'_>) -> Result<String> {
     Ok(format!("{}:8080", device.address()?))
 }
 
 /// What each of `count` requests to a device was answered by: replicas' names.
-fn answering(address: &str, count: usize) -> Result<Vec<String>> {
+pub fn answering(address: &str, count: usize) -> Result<Vec<String>> {
     let line = |body: String| {
         let replica = body.lines().find_map(|line| line.strip_prefix("replica: ")).map(str::to_owned);
         replica.with_context(|| format!("no replica in {body:?}"))
@@ -72,7 +74,7 @@ fn answering(address: &str, count: usize) -> Result<Vec<String>> {
     Ok(all)
 }
 
-fn eventually_served(fleet: &Fleet) -> Result<()> {
+pub fn eventually_served(fleet: &Fleet) -> Result<()> {
     for device in fleet.lab.devices() {
         let address = port_8080(device)?;
         eventually(&format!("{} answers at port 8080", device.name()), PATIENCE, || http::fetch(&address, "/"))?;
@@ -152,20 +154,23 @@ fn another_stack_finds_no_name_and_is_refused_at_the_address() -> Result<()> {
 }
 
 #[test]
-fn a_stream_goes_on_when_the_agent_is_killed_and_another_takes_its_place() -> Result<()> {
+fn a_stream_goes_on_when_the_agent_is_killed_or_upgraded_and_another_takes_its_place() -> Result<()> {
     let fleet = fleet_with_shop(3, 2)?;
     eventually_served(&fleet)?;
     // On a device without a copy: one that the hub thinks lost for a moment would lose its copies, and so the stream.
-    let placed: Vec<u8> =
-        (1..=2).map(|n| fleet.device_of(&format!("shop/web.{n}")).map(Device::number)).collect::<Result<_>>()?;
-    let device = fleet.lab.devices().find(|device| !placed.contains(&device.number())).context("a free device")?;
+    let device = without_copy(&fleet, 2)?;
     let mut stream = TcpStream::connect(port_8080(device)?)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(b"GET /drip HTTP/1.1\r\nhost: web\r\n\r\n")?;
     let mut drops = Drops { stream, buffer: String::new() };
     drops.until(3)?;
-    for _ in 0..2 {
-        kill(Pid::from_raw(i32::try_from(fleet.agent_pid(device)?)?), Signal::SIGKILL)?;
+    // A crash, and an orderly end as at an upgrade.
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        kill(Pid::from_raw(i32::try_from(fleet.agent_pid(device)?)?), signal)?;
+        eventually("the agent has ended", PATIENCE, || match fleet.agent_pid(device) {
+            Ok(pid) => Err(pid),
+            Err(_) => Ok(()),
+        })?;
         fleet.start_agent(device)?;
         let next = drops.last()? + 20;
         drops.until(next)?;
@@ -198,97 +203,40 @@ impl Drops {
     }
 }
 
-/// Requests at a steady rate, and which of them failed.
-struct Load {
-    stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<Vec<(Duration, Result<(), String>)>>,
-    began: Instant,
-}
-
-/// So many requests are sent each second, each in a connection of its own.
-const RATE: u32 = 200;
-/// A request that takes longer has failed for its user.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(3);
-
-impl Load {
-    fn begin(address: String) -> Self {
-        let (stop, began) = (Arc::new(AtomicBool::new(false)), monotonic());
-        let stopping = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            let mut asked = vec![];
-            for number in 0.. {
-                if stopping.load(Ordering::Relaxed) {
-                    break;
-                }
-                let due = began + Duration::from_secs(1) / RATE * number;
-                thread::sleep(due.saturating_duration_since(monotonic()));
-                let address = address.clone();
-                asked.push((
-                    due - began,
-                    thread::spawn(move || request(&address).map_err(|error| format!("{error:#}"))),
-                ));
-            }
-            let ended = |(at, request): (Duration, thread::JoinHandle<Result<(), String>>)| {
-                (at, request.join().unwrap_or_else(|_| Err("panicked".to_owned())))
-            };
-            asked.into_iter().map(ended).collect()
-        });
-        Self { stop, thread, began }
-    }
-
-    fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    fn end(self) -> Result<Vec<(Duration, Result<(), String>)>> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().ok().context("the load has panicked")
-    }
-}
-
-fn request(address: &str) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address.parse()?, REQUEST_PATIENCE)?;
-    stream.set_read_timeout(Some(REQUEST_PATIENCE))?;
-    stream.write_all(b"GET / HTTP/1.0\r\nhost: web\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.contains(" 200 "), "{answer:?}");
-    Ok(())
-}
-
-/// When the fault was, which requests failed, when they began and how, and how many there were.
-type Failures = (Duration, Vec<(Duration, String)>, usize);
-
 /// Requests through a device without a copy, while `fault` happens to the others.
-fn failures_while(fleet: &Fleet, fault: impl FnOnce() -> Result<()>) -> Result<Failures> {
+fn failures_while(fleet: &Fleet, fault: impl FnOnce() -> Result<ActedAt>) -> Result<Failures> {
+    load::failures_while(&[port_8080(without_copy(fleet, 3)?)?], "web", fault)
+}
+
+/// A device on which none of so many copies of `shop/web` runs.
+pub fn without_copy(fleet: &Fleet, replicas: u8) -> Result<Device<'_>> {
     let placed: Vec<u8> =
-        (1..=3).map(|n| fleet.device_of(&format!("shop/web.{n}")).map(Device::number)).collect::<Result<_>>()?;
-    let from =
-        fleet.lab.devices().find(|device| !placed.contains(&device.number())).context("a device without a copy")?;
-    let load = Load::begin(port_8080(from)?);
-    rest(Duration::from_secs(2));
-    let at = load.now();
-    fault()?;
-    rest(Duration::from_secs(6));
-    let all = load.end()?;
-    let count = all.len();
-    let failed = all.into_iter().filter_map(|(at, result)| Some((at, result.err()?))).collect();
-    Ok((at, failed, count))
+        (1..=replicas).map(|n| fleet.device_of(&format!("shop/web.{n}")).map(Device::number)).collect::<Result<_>>()?;
+    let mut devices = fleet.lab.devices();
+    devices.find(|device| !placed.contains(&device.number())).context("a device without a copy")
 }
 
 /// Requests that were under way when the power was cut: what was sent to the device in its last moments is lost with it.
 const IN_FLIGHT: Duration = Duration::from_millis(50);
 
 #[test]
-fn a_device_that_loses_power_fails_no_request_beyond_those_in_flight_there() -> Result<()> {
+fn a_device_that_loses_power_or_its_cable_fails_no_request_beyond_those_in_flight_there() -> Result<()> {
     let fleet = fleet_with_shop(4, 3)?;
     eventually_served(&fleet)?;
-    let victim = fleet.device_of("shop/web.1")?;
-    let (at, failed, count) = failures_while(&fleet, || victim.cut_power().map(drop))?;
-    let later: Vec<_> = failed.iter().filter(|(began, _)| *began > at + IN_FLIGHT * 3).collect();
-    eprintln!("power cut at {at:?}: {} of {count} failed, of them {} later: {failed:?}", failed.len(), later.len());
-    ensure!(later.is_empty(), "failed after the cut at {at:?}: {later:?}");
-    ensure!(failed.len() <= usize::try_from(RATE)? / 5, "{} failed: {failed:?}", failed.len());
+    let front = without_copy(&fleet, 3)?;
+    let address = [port_8080(front)?];
+    let [unplugged, dark] = ["shop/web.1", "shop/web.2"].map(|replica| fleet.device_of(replica));
+    let (unplugged, dark) = (unplugged?, dark?);
+    // The second fault comes when the first has been made good, so that there are three copies each time.
+    let cable = load::failures_while(&address, "web", || unplugged.partition())?;
+    fleet.eventually_settled("shop/web", 3)?;
+    let power = load::failures_while(&address, "web", || dark.cut_power())?;
+    for (what, seen) in [("cable cut", cable), ("power cut", power)] {
+        let (failed, later) = (seen.failed.len(), seen.beyond(IN_FLIGHT * 3));
+        eprintln!("{what}: {failed} of {} failed, of them {} later", seen.count, later.len());
+        ensure!(later.is_empty(), "{what}: {later:?}");
+        ensure!(failed <= usize::try_from(load::RATE)? / 5, "{what}: {:?}", seen.failed);
+    }
     Ok(())
 }
 
@@ -297,21 +245,19 @@ fn a_killed_container_and_a_rolling_change_fail_no_request() -> Result<()> {
     let fleet = fleet_with_shop(4, 3)?;
     eventually_served(&fleet)?;
     let device = fleet.device_of("shop/web.2")?;
-    let running = fleet.running_on(device)?;
-    let (_, container) = running.into_iter().find(|(name, _)| name == "shop/web.2").context("it runs there")?;
-    let (at, failed, count) = failures_while(&fleet, || device.docker(&["kill", &container]).map(drop))?;
-    eprintln!("container killed at {at:?}: {} of {count} failed: {failed:?}", failed.len());
-    let later: Vec<_> =
-        failed.iter().filter(|(began, _)| *began > at + IN_FLIGHT * 3 || *began + IN_FLIGHT * 3 < at).collect();
+    let container = container(&fleet, "shop/web.2")?;
+    let killed = failures_while(&fleet, || device.docker(&["kill", &container]).map(|_| since_epoch()))?;
+    eprintln!("container killed: {} of {} failed", killed.failed.len(), killed.count);
+    let later = killed.beyond(IN_FLIGHT * 3);
     ensure!(later.is_empty(), "{later:?}");
     fleet.eventually_settled("shop/web", 3)?;
 
-    let (_, failed, count) = failures_while(&fleet, || {
+    let rolled = failures_while(&fleet, || {
         fleet.deploy("shop", &shop(3).replace("outrigger-web:1\n    ports", "outrigger-web:2\n    ports"))?;
-        fleet.eventually_settled("shop/web", 3).map(drop)
+        fleet.eventually_settled("shop/web", 3).map(|_| since_epoch())
     })?;
-    eprintln!("rolled: {} of {count} failed: {failed:?}", failed.len());
-    ensure!(failed.is_empty(), "{failed:?}");
+    eprintln!("rolled: {} of {} failed: {:?}", rolled.failed.len(), rolled.count, rolled.failed);
+    ensure!(rolled.failed.is_empty(), "{:?}", rolled.failed);
     Ok(())
 }
 
@@ -319,13 +265,11 @@ fn a_killed_container_and_a_rolling_change_fail_no_request() -> Result<()> {
 fn without_the_hub_routes_hold_and_a_device_that_boots_knows_them() -> Result<()> {
     let mut fleet = fleet_with_shop(3, 2)?;
     eventually_served(&fleet)?;
-    let placed: Vec<u8> =
-        (1..=2).map(|n| fleet.device_of(&format!("shop/web.{n}")).map(Device::number)).collect::<Result<_>>()?;
+    let other = without_copy(&fleet, 2)?.number();
     fleet.kill_hub()?;
     // Meanwhile endpoints have settled and are on the disks.
     throughout("all devices serve", Duration::from_secs(8), || eventually_served(&fleet))?;
-    let other =
-        fleet.lab.devices().find(|device| !placed.contains(&device.number())).context("a device without a copy")?;
+    let other = fleet.lab.device(other);
     other.cut_power()?;
     other.revive()?;
     let address = port_8080(other)?;

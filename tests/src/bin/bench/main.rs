@@ -1,12 +1,13 @@
 //! `make bench`: the figures of BENCHMARKS.md, each beside its floor: what the Docker Engine alone needs for the same, in
 //! the same run. Prints a Markdown table. Needs root and the lab; tests/bench prepares both. `bench loss idle` measures
-//! only these parts.
+//! only these parts; `bench swarm` is never measured unasked.
 
 mod figures;
 mod idle;
 mod loss;
 mod memory;
 mod starts;
+mod swarm;
 
 use anyhow::Result;
 use figures::Figures;
@@ -19,6 +20,9 @@ fn main() -> Result<()> {
     let runs = std::env::var("BENCH_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(RUNS);
     let asked: Vec<String> = std::env::args().skip(1).collect();
     let is_asked = |part: &str| asked.is_empty() || asked.iter().any(|one| one == part);
+    if asked.iter().any(|one| one == "swarm") {
+        return swarm::beside_ours(runs);
+    }
     let mut figures = Figures::default();
     if is_asked("starts") || is_asked("hundred") || is_asked("loss") {
         let fleet = Fleet::up(4, &["web"])?;
