@@ -43,6 +43,7 @@ mod standing;
 mod table;
 mod tell;
 mod view;
+mod volumes;
 mod what_if;
 mod wish;
 mod wishes;

@@ -213,11 +213,12 @@ impl Fleet {
             return;
         }
         let note = phase_note(copy, began.as_ref());
-        let keeps = made && copy.stage == Stage::Run && copy.content.need.local_volume;
+        let keeps = made && copy.stage == Stage::Run && !copy.content.need.volumes.is_empty();
+        let content = keeps.then(|| copy.content.clone());
         self.take_refusal(id);
         self.touched(slot);
-        if keeps {
-            self.settle_home(slot, ix);
+        if let Some(content) = content {
+            self.settle_home(slot, ix, &content);
         }
         reply.notes.extend(note.and_then(|note| self.name_note(slot, ix, note)));
     }
@@ -251,16 +252,6 @@ impl Fleet {
             if let Some(copy) = self.placements.get_mut(id) {
                 copy.pull_moved_at = now - self.deaf;
             }
-        }
-    }
-
-    /// The local volume of a replica is where its container has been made.
-    fn settle_home(&mut self, (six, number): (ServiceIx, u32), ix: DeviceIx) {
-        let Some(name) = self.devices.get(ix).map(|device| device.name.clone()) else { return };
-        let Some(service) = self.services.get_mut(six) else { return };
-        if service.homes.get(&number) != Some(&name) {
-            service.homes.insert(number, name);
-            self.unsaved.services.insert(six);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::fleet::Fleet;
 use crate::plan::Waiting;
 use crate::reconcile::{Planner, replica};
 use crate::record::Stage;
-use crate::search::{self, Avoid};
+use crate::search::{self, Avoid, Query};
 use crate::service::{Placement, Service, Slot};
 use crate::table::{DeviceIx, ServiceIx};
 use crate::view::{CopyView, DeviceView, ReplicaView, RollState, RollView, ServiceView, StackView, Totals};
@@ -288,7 +288,9 @@ impl Fleet {
         let placed = placed.and_then(|copy| Some((self.devices.get(copy.device)?.name.clone(), copy.reason.clone())));
         let barred: Vec<DeviceIx> = copies().map(|copy| copy.device).collect();
         let home = service.home(number).and_then(|home| self.devices.find(home));
+        let together = planner.together(service, number, &service.content);
         let query = planner.query(service, &service.content, &barred, home, Avoid::Strictly);
+        let query = Query { together: together.as_ref(), ..query };
         let devices = self.devices.iter().map(|(ix, device)| {
             let refused = search::refusal(&planner.scratch, &query, ix, device, &device.using);
             let verdict = match refused {
