@@ -212,12 +212,12 @@ impl fmt::Display for Refused<'_> {
             ),
             Self::Cpu { free, wanted } => {
                 let free = MilliCpu(u32::try_from(*free).unwrap_or(u32::MAX));
-                write!(f, "{free} cores are free, {} are reserved", MilliCpu(*wanted))
+                write!(f, "{free} cores are free, {} are wanted", MilliCpu(*wanted))
             }
             Self::Memory { free, wanted } => {
-                write!(f, "{} of memory are free, {} are reserved", Bytes(*free), Bytes(*wanted))
+                write!(f, "{} of memory are free, {} are wanted", Bytes(*free), Bytes(*wanted))
             }
-            Self::Generic { kind, free, wanted } => write!(f, "{free} of `{kind}` are free, {wanted} are reserved"),
+            Self::Generic { kind, free, wanted } => write!(f, "{free} of `{kind}` are free, {wanted} are wanted"),
             Self::Attached(path) => write!(f, "{path} is not attached"),
             Self::Port(protocol, port) => write!(f, "port {port}/{protocol} is taken by another copy"),
             Self::MaxPerDevice(most) => write!(f, "it has {most} copies of the service, the most that one may have"),

@@ -25,6 +25,7 @@ mod need;
 mod networks;
 mod note;
 mod observe;
+mod owners;
 mod plan;
 mod policy;
 mod put;

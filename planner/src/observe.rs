@@ -226,7 +226,10 @@ impl Fleet {
     /// What the owner of the device has said to the present content of a service is kept.
     fn take_refusal(&mut self, id: PlacementId) {
         let Some(copy) = self.placements.get(&id) else { return };
-        let why = copy.phase().and_then(Phase::owner_refusal).map(ToOwned::to_owned);
+        let why = match copy.phase() {
+            Some(Phase::Refused { reason }) => Some(reason.clone()),
+            _ => None,
+        };
         let (six, ix, revision) = (copy.service, copy.device, copy.revision);
         let Some(service) = self.services.get_mut(six).filter(|service| service.revision == revision) else { return };
         match why {
@@ -305,6 +308,7 @@ fn phase_note(copy: &Placement, before: Option<&Phase>) -> Option<PhaseNote> {
         }
         Phase::BackOff { reason, .. } => failed("failed and is tried again", reason),
         Phase::Failed { reason } => failed("failed and is given up", reason),
+        Phase::Refused { reason } => failed("is not allowed", reason),
         Phase::LeaseOver => failed("was stopped", "its lease has run out"),
         Phase::Waiting | Phase::Pulling { .. } | Phase::Prepared | Phase::Starting | Phase::Stopping => None,
     }

@@ -214,8 +214,10 @@ pub enum Waiting {
     Failing(String),
     /// It runs, with its earlier content: why the new one fits nowhere.
     Change(String),
-    /// Owners of devices do not allow it, and no other device can take it; who, and what they say.
+    /// Owners of devices do not allow it, and no other device can ever take it; who, and what they say.
     Owners(String),
+    /// Owners of devices do not allow it, and no other device can take it at present; who, and what they say.
+    SomeOwners(String),
     /// It has a local volume that another service has too, which is there, and that device cannot take it.
     SharedVolume(DeviceName, String),
 }
@@ -340,6 +342,7 @@ impl fmt::Display for Waiting {
             Self::NoOther(device) => write!(f, "should leave {device}, and no other device can take it"),
             Self::SafeMode => f.write_str("too many devices fell silent at once, so nothing moves"),
             Self::Failing(why) => write!(f, "keeps failing: {why}"),
+            Self::SomeOwners(why) => write!(f, "no device can take it at present; not allowed on {why}"),
             Self::Owners(why) => write!(f, "no device can take it: {why}"),
             Self::SharedVolume(device, volume) => {
                 write!(f, "shares the local volume `{volume}`, which is on {device}, and that cannot take it")

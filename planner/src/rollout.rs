@@ -226,7 +226,7 @@ impl<'a> Planner<'a> {
         }
         let seen = copy.seen.as_ref();
         match seen.map(|seen| &seen.phase) {
-            Some(Phase::Failed { reason }) => return Verdict::Failed(reason.clone()),
+            Some(Phase::Failed { reason } | Phase::Refused { reason }) => return Verdict::Failed(reason.clone()),
             Some(Phase::BackOff { reason, .. }) if copy.pulled => return Verdict::Failed(reason.clone()),
             Some(Phase::Unhealthy) => return Verdict::Failed("its healthcheck fails".to_owned()),
             Some(Phase::BackOff { .. } | Phase::Waiting | Phase::Pulling { .. } | Phase::Prepared) | None => (),

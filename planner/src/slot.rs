@@ -16,9 +16,6 @@ use crate::table::DeviceIx;
 /// Moves of a failing replica are counted within this.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// Devices whose owners' words are told in a reason; `outrigger why` has all.
-const MOST_OWNERS: usize = 8;
-
 /// A copy with how it stands.
 pub(crate) type Copy<'a> = (PlacementId, &'a Placement, Standing);
 
@@ -61,6 +58,7 @@ impl<'a> Planner<'a> {
         let query = self.query(service, &service.content, &[], None, Avoid::IfPossible);
         let found = search::best_many(&mut self.scratch, &query, free.len());
         let mut found = found.into_iter();
+        let mut nowhere = None;
         for number in free {
             let slot = service.slots.get(&number);
             match found.next() {
@@ -75,7 +73,8 @@ impl<'a> Planner<'a> {
                     self.wait(service, number, slot, None);
                 }
                 None => {
-                    let why = self.owners(service).unwrap_or(Waiting::NoDevice);
+                    let why = nowhere.get_or_insert_with(|| self.owners(service).unwrap_or(Waiting::NoDevice));
+                    let why = why.clone();
                     self.wait(service, number, slot, Some(why));
                 }
             }
@@ -359,18 +358,6 @@ impl<'a> Planner<'a> {
         self.place(service, number, ix, (revision, Stage::Run), Reason { cause, score });
         self.wait(service, number, slot, None);
         true
-    }
-
-    /// What the owners of devices say to the present content of a service; none: nothing that is known.
-    pub(crate) fn owners(&self, service: &Service) -> Option<Waiting> {
-        let told = |(ix, why): (&DeviceIx, &String)| Some(format!("{}: {why}", self.fleet.devices.get(*ix)?.name));
-        let mut told: Vec<String> = service.refused.iter().take(MOST_OWNERS).filter_map(told).collect();
-        told.sort_unstable();
-        let more = service.refused.len().saturating_sub(told.len());
-        if more > 0 {
-            told.push(format!("and {more} more"));
-        }
-        (!told.is_empty()).then(|| Waiting::Owners(told.join("; ")))
     }
 
     /// While a roll is paused, what it has not reached yet keeps what it has, also on another device.
