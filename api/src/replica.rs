@@ -139,6 +139,8 @@ pub enum ReplicaState {
     Stopping,
     /// Its lease ran out, and it was stopped for that.
     LeaseOver,
+    /// The owner of its device does not allow it there.
+    Refused,
     /// Its device has not been heard since the hub's start: nobody knows how it is.
     Unknown,
     /// Its device is lost: nobody knows how it is.

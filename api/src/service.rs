@@ -38,6 +38,9 @@ pub struct Service {
     pub revision: u64,
     /// How far the last change is.
     pub update: Update,
+    /// Devices whose owners do not allow its present content: the first few of them, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<crate::Refusal>,
     /// What keeps requests from it, such as a published port that is taken on a device.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use outrigger_api::{Replica, ReplicaQuery, ReplicaState, Service, UpdateState};
+use outrigger_api::{Replica, ReplicaQuery, ReplicaState, Service, ServiceMode, UpdateState};
 
 use crate::clock::Deadline;
 use crate::commands::words;
@@ -90,6 +90,9 @@ pub(crate) fn wait(client: &Client, scope: &Scope, limit: Duration, out: &mut Ou
                 out.note(Tone::Good, &format!("{} running", copies(&view)));
                 // All runs, and yet requests may not arrive: a published port is taken on some device, say.
                 for service in &view.services {
+                    for refusal in refusals(service) {
+                        out.note(Tone::Warning, &format!("{} does not run on {refusal}", service.name));
+                    }
                     service.notes.iter().for_each(|note| out.note(Tone::Warning, &format!("{}: {note}", service.name)));
                 }
                 return Ok(());
@@ -128,6 +131,11 @@ fn verdict(view: &View) -> Verdict {
         let reason = replica.detail.as_deref().unwrap_or("the owners of the devices do not allow it");
         return Verdict::Refused { replica: replica.name.clone(), reason: reason.to_owned() };
     }
+    // One that runs everywhere does without the devices whose owners do not want it, unless these are all there are.
+    let nowhere = view.services.iter().find(|service| service.wanted == 0 && !refusals(service).is_empty());
+    if let Some(service) = nowhere {
+        return Verdict::Refused { replica: service.name.clone(), reason: refusals(service).join("; ") };
+    }
     let is_there = |service: &Service| {
         let of_service = || view.replicas.iter().filter(|replica| replica.service == service.name);
         service.update.state == UpdateState::Done
@@ -135,6 +143,12 @@ fn verdict(view: &View) -> Verdict {
             && of_service().count() >= service.wanted as usize
     };
     if view.services.iter().all(is_there) { Verdict::Settled } else { Verdict::Waiting }
+}
+
+/// Devices on which a service that is to run everywhere does not, because of their owners, with what these say.
+fn refusals(service: &Service) -> Vec<String> {
+    let everywhere = service.mode == ServiceMode::Global;
+    service.refused.iter().filter(|_| everywhere).map(|one| format!("{}: {}", one.device, one.reason)).collect()
 }
 
 fn is_ready(replica: &Replica) -> bool {
@@ -305,7 +319,7 @@ fn picture(view: &View, look: Look, rows: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_api::{Pull, Update};
+    use outrigger_api::{Pull, Refusal, Update};
 
     use super::*;
     use crate::commands::samples;
@@ -347,6 +361,28 @@ mod tests {
         refused.refused = true;
         let view = view(vec![samples::replica("shop/web.1", ReplicaState::Starting, "pi-1"), refused]);
         assert_eq!(verdict(&view), Verdict::Refused { replica: "shop/web.2".into(), reason: said.into() });
+    }
+
+    #[test]
+    fn an_owner_who_refuses_is_not_waited_for_where_the_rest_runs() {
+        let refused = vec![Refusal { device: "pi-2".into(), reason: "the owner does not allow privileged".into() }];
+        let mut view = view(vec![samples::replica("shop/agent.1", ReplicaState::Running, "pi-1")]);
+        view.services[0] = Service {
+            wanted: 1,
+            mode: ServiceMode::Global,
+            refused: refused.clone(),
+            ..samples::service("shop/agent")
+        };
+        assert_eq!(verdict(&view), Verdict::Settled);
+        assert_eq!(refusals(&view.services[0]), ["pi-2: the owner does not allow privileged"]);
+        view.replicas.clear();
+        view.services[0].wanted = 0;
+        let reason = "pi-2: the owner does not allow privileged".to_owned();
+        assert_eq!(verdict(&view), Verdict::Refused { replica: "shop/agent".into(), reason });
+        // Of several copies, those that the owner does not want may have room elsewhere in a moment.
+        view.services[0] = Service { wanted: 1, refused, ..samples::service("shop/agent") };
+        view.replicas.push(samples::pending("shop/agent.1", "no device can take it at present; not allowed on pi-2"));
+        assert_eq!(verdict(&view), Verdict::Waiting);
     }
 
     #[test]

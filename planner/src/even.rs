@@ -100,7 +100,7 @@ fn may_move(service: &Service) -> bool {
     !service.removed
         && !service.is_global()
         && !service.roll.active
-        && !service.content.need.local_volume
+        && service.content.need.volumes.is_empty()
         && spec.loss == LossPolicy::Available
         && spec.spread.is_empty()
         && service.good == service.wanted()

@@ -41,6 +41,8 @@ pub(crate) enum Refused<'a> {
     Failing,
     Owner(&'a str),
     Home(&'a str),
+    Volume { volume: &'a str, on: Option<&'a str> },
+    Follower { volume: &'a str, why: Box<Refused<'a>> },
     Taken,
 }
 
@@ -210,12 +212,12 @@ impl fmt::Display for Refused<'_> {
             ),
             Self::Cpu { free, wanted } => {
                 let free = MilliCpu(u32::try_from(*free).unwrap_or(u32::MAX));
-                write!(f, "{free} cores are free, {} are reserved", MilliCpu(*wanted))
+                write!(f, "{free} cores are free, {} are wanted", MilliCpu(*wanted))
             }
             Self::Memory { free, wanted } => {
-                write!(f, "{} of memory are free, {} are reserved", Bytes(*free), Bytes(*wanted))
+                write!(f, "{} of memory are free, {} are wanted", Bytes(*free), Bytes(*wanted))
             }
-            Self::Generic { kind, free, wanted } => write!(f, "{free} of `{kind}` are free, {wanted} are reserved"),
+            Self::Generic { kind, free, wanted } => write!(f, "{free} of `{kind}` are free, {wanted} are wanted"),
             Self::Attached(path) => write!(f, "{path} is not attached"),
             Self::Port(protocol, port) => write!(f, "port {port}/{protocol} is taken by another copy"),
             Self::MaxPerDevice(most) => write!(f, "it has {most} copies of the service, the most that one may have"),
@@ -227,6 +229,15 @@ impl fmt::Display for Refused<'_> {
             Self::Failing => f.write_str("the service kept failing there a while ago"),
             Self::Owner(why) => f.write_str(why),
             Self::Home(home) => write!(f, "the local volume is on {home}"),
+            Self::Volume { volume, on: Some(on) } => {
+                write!(f, "the local volume `{volume}`, which another service has too, is on {on}")
+            }
+            Self::Volume { volume, on: None } => {
+                write!(f, "no device has `{volume}` and its other local volumes, which other services have too")
+            }
+            Self::Follower { volume, why } => {
+                write!(f, "another service has the local volume `{volume}` too and could not run there: {why}")
+            }
             Self::Taken => f.write_str("another copy of the replica is there"),
         }
     }

@@ -20,6 +20,7 @@ use crate::record::{Key, StackRecord, Stage};
 use crate::safe_mode::Safe;
 use crate::service::{Placement, Service};
 use crate::table::{DeviceIx, ServiceIx, Shared, Table};
+use crate::volumes::Volumes;
 
 /// Rounds of planning after which [`Fleet::settle`] lets the hub breathe. Two or three are usual.
 const MOST_ROUNDS: u32 = 64;
@@ -62,6 +63,7 @@ pub struct Fleet {
     pub(crate) uneven: BTreeSet<DeviceIx>,
     /// The one move that evens things out at present.
     pub(crate) evening: Option<Evening>,
+    pub(crate) volumes: Volumes,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) dirty: Dirty,
     pub(crate) timers: BTreeSet<(Moment, Timer)>,
@@ -97,6 +99,7 @@ pub(crate) struct Unsaved {
     pub services: BTreeSet<ServiceIx>,
     pub placements: BTreeSet<PlacementId>,
     pub gone: Vec<Key>,
+    pub volumes: BTreeSet<(String, DeviceName)>,
     /// Devices whose assignment has changed.
     pub assignments: BTreeSet<DeviceIx>,
     /// Devices from which copies that take requests are taken, each with the devices that send them.
@@ -133,6 +136,7 @@ impl Fleet {
             safe: None,
             uneven: BTreeSet::new(),
             evening: None,
+            volumes: Volumes::default(),
             mesh: Arc::default(),
             dirty: Dirty::default(),
             timers: BTreeSet::new(),

@@ -62,6 +62,10 @@ impl<'a> Planner<'a> {
                         self.drop_copy(service, *id, copy, DropCause::Superseded(*by));
                     }
                 }
+                // What its owner does not allow is as unsuitable as what its labels say; it stays known with the service.
+                Standing::Failing(failure) if failure.refused && !service.roll.active => {
+                    self.drop_copy(service, *id, copy, DropCause::Refused);
+                }
                 Standing::Leaving(cause) => self.drop_copy(service, *id, copy, left(cause)),
                 Standing::Outdated => {
                     if let Some((by, ..)) = good {

@@ -227,6 +227,7 @@ proptest! {
             platforms: fleet.platforms_of(&service.content.spec),
             barred: &[],
             home: None,
+            together: None,
             avoid: Avoid::IfPossible,
             now: NOW,
         };

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use outrigger_protocol::{
-    ContainerSpec, MAX_ASSIGNED, Mount, MountKind, PortProtocol, PublishMode, PublishedPort, ServiceSpec, spec_bytes,
+    ContainerSpec, MAX_ASSIGNED, MountKind, PortProtocol, PublishMode, PublishedPort, ServiceSpec, spec_bytes,
 };
 
 use crate::service::Content;
@@ -39,7 +39,8 @@ pub(crate) struct Need {
     /// Paths of attached devices of the kinds that agents report.
     pub attached: Vec<String>,
     pub memory_limit: bool,
-    pub local_volume: bool,
+    /// Named volumes whose data lie on the device, by their names there.
+    pub volumes: Vec<String>,
     /// Bytes of its specification in an assignment.
     pub spec_bytes: usize,
 }
@@ -140,7 +141,7 @@ impl Need {
             ports: spec.container.ports.iter().filter_map(HostPort::of).collect(),
             attached: spec.container.devices.iter().map(|d| &d.host).filter(|p| is_reported(p)).cloned().collect(),
             memory_limit: spec.container.limits.memory.is_some(),
-            local_volume: spec.container.mounts.iter().any(is_local_volume),
+            volumes: local_volumes(&spec.container),
             spec_bytes: spec_bytes(&spec.container) + network_bytes(&spec.container),
         }
     }
@@ -177,16 +178,24 @@ fn is_reported(path: &str) -> bool {
     PREFIXES.iter().any(|prefix| path.len() > prefix.len() && path.starts_with(prefix))
 }
 
-/// A named volume whose data lie on the device. One that the local driver mounts from a server does not.
-fn is_local_volume(mount: &Mount) -> bool {
-    match &mount.kind {
-        MountKind::Volume { driver, options, .. } => {
-            let remote = |kind: &str| matches!(kind, "nfs" | "nfs4" | "cifs" | "smb3" | "tmpfs");
-            let local = driver.as_deref().is_none_or(|driver| driver == "local");
-            local && !options.iter().any(|(key, value)| key == "type" && remote(value))
-        }
-        MountKind::Anonymous | MountKind::Bind { .. } | MountKind::Tmpfs { .. } => false,
-    }
+/// Names of the volumes whose data lie on the device. Those that the local driver mounts from a server do not.
+pub(crate) fn local_volumes(spec: &ContainerSpec) -> Vec<String> {
+    let remote = |kind: &str| matches!(kind, "nfs" | "nfs4" | "cifs" | "smb3" | "tmpfs");
+    let mut names: Vec<String> = spec
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.kind {
+            MountKind::Volume { name, driver, options } => {
+                let local = driver.as_deref().is_none_or(|driver| driver == "local");
+                let is_remote = options.iter().any(|(key, value)| key == "type" && remote(value));
+                (local && !is_remote).then(|| name.clone())
+            }
+            MountKind::Anonymous | MountKind::Bind { .. } | MountKind::Tmpfs { .. } => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 impl HostPort {

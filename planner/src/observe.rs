@@ -213,11 +213,12 @@ impl Fleet {
             return;
         }
         let note = phase_note(copy, began.as_ref());
-        let keeps = made && copy.stage == Stage::Run && copy.content.need.local_volume;
+        let keeps = made && copy.stage == Stage::Run && !copy.content.need.volumes.is_empty();
+        let content = keeps.then(|| copy.content.clone());
         self.take_refusal(id);
         self.touched(slot);
-        if keeps {
-            self.settle_home(slot, ix);
+        if let Some(content) = content {
+            self.settle_home(slot, ix, &content);
         }
         reply.notes.extend(note.and_then(|note| self.name_note(slot, ix, note)));
     }
@@ -225,7 +226,10 @@ impl Fleet {
     /// What the owner of the device has said to the present content of a service is kept.
     fn take_refusal(&mut self, id: PlacementId) {
         let Some(copy) = self.placements.get(&id) else { return };
-        let why = copy.phase().and_then(Phase::owner_refusal).map(ToOwned::to_owned);
+        let why = match copy.phase() {
+            Some(Phase::Refused { reason }) => Some(reason.clone()),
+            _ => None,
+        };
         let (six, ix, revision) = (copy.service, copy.device, copy.revision);
         let Some(service) = self.services.get_mut(six).filter(|service| service.revision == revision) else { return };
         match why {
@@ -251,16 +255,6 @@ impl Fleet {
             if let Some(copy) = self.placements.get_mut(id) {
                 copy.pull_moved_at = now - self.deaf;
             }
-        }
-    }
-
-    /// The local volume of a replica is where its container has been made.
-    fn settle_home(&mut self, (six, number): (ServiceIx, u32), ix: DeviceIx) {
-        let Some(name) = self.devices.get(ix).map(|device| device.name.clone()) else { return };
-        let Some(service) = self.services.get_mut(six) else { return };
-        if service.homes.get(&number) != Some(&name) {
-            service.homes.insert(number, name);
-            self.unsaved.services.insert(six);
         }
     }
 
@@ -314,6 +308,7 @@ fn phase_note(copy: &Placement, before: Option<&Phase>) -> Option<PhaseNote> {
         }
         Phase::BackOff { reason, .. } => failed("failed and is tried again", reason),
         Phase::Failed { reason } => failed("failed and is given up", reason),
+        Phase::Refused { reason } => failed("is not allowed", reason),
         Phase::LeaseOver => failed("was stopped", "its lease has run out"),
         Phase::Waiting | Phase::Pulling { .. } | Phase::Prepared | Phase::Starting | Phase::Stopping => None,
     }

@@ -214,8 +214,12 @@ pub enum Waiting {
     Failing(String),
     /// It runs, with its earlier content: why the new one fits nowhere.
     Change(String),
-    /// Owners of devices do not allow it, and no other device can take it; who, and what they say.
+    /// Owners of devices do not allow it, and no other device can ever take it; who, and what they say.
     Owners(String),
+    /// Owners of devices do not allow it, and no other device can take it at present; who, and what they say.
+    SomeOwners(String),
+    /// It has a local volume that another service has too, which is there, and that device cannot take it.
+    SharedVolume(DeviceName, String),
 }
 
 /// How a roll goes on.
@@ -283,6 +287,17 @@ impl fmt::Display for Liveness {
     }
 }
 
+impl Cause {
+    /// The device that a copy is to leave because of it, while it is still there.
+    pub(crate) fn left(&self) -> Option<&DeviceName> {
+        match self {
+            Self::Drained(device) | Self::Unsuitable(device) | Self::Failing(device) => Some(device),
+            Self::Rebalanced(device) | Self::Refused(device) => Some(device),
+            Self::Wanted | Self::Lost(_) | Self::EngineAway(_) | Self::Changed => None,
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -327,7 +342,11 @@ impl fmt::Display for Waiting {
             Self::NoOther(device) => write!(f, "should leave {device}, and no other device can take it"),
             Self::SafeMode => f.write_str("too many devices fell silent at once, so nothing moves"),
             Self::Failing(why) => write!(f, "keeps failing: {why}"),
+            Self::SomeOwners(why) => write!(f, "no device can take it at present; not allowed on {why}"),
             Self::Owners(why) => write!(f, "no device can take it: {why}"),
+            Self::SharedVolume(device, volume) => {
+                write!(f, "shares the local volume `{volume}`, which is on {device}, and that cannot take it")
+            }
             Self::Change(why) => write!(f, "keeps its earlier content: {why}"),
         }
     }

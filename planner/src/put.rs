@@ -29,6 +29,7 @@ impl Fleet {
         service.released = record.released;
         service.removed = record.removed;
         service.homes = record.homes;
+        let mounted = service.content.need.volumes.clone();
         let mut contents = BTreeMap::new();
         for (revision, spec) in record.older.into_iter().chain([(record.revision, record.spec)]) {
             contents.insert(revision, kept(&service.contents, revision, spec));
@@ -37,6 +38,8 @@ impl Fleet {
             service.turn_to(content.clone());
         }
         service.contents = contents;
+        let mounts = if record.removed { &[][..] } else { &service.content.need.volumes };
+        self.volumes.mount(six, &mounted, mounts);
         if !rolls_on {
             service.roll = Roll { paused: record.paused, ..Roll::default() };
         }
@@ -154,6 +157,8 @@ impl Fleet {
             }
         }
         self.silent.remove(&(device.heard_at, ix));
+        self.volumes.forget_device(name);
+        self.unsaved.volumes.retain(|(_, device)| device != name);
         if let Some(safe) = &mut self.safe {
             safe.silent.remove(&ix);
             self.dirty.safe = true;

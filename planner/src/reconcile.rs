@@ -38,6 +38,10 @@ pub(crate) struct Planner<'a> {
     pub now: Moment,
     pub scratch: Scratch<'a>,
     pub changes: Vec<Change>,
+    /// Devices to which copies with shared volumes come, by volume.
+    pub joined: BTreeMap<&'a str, BTreeSet<DeviceIx>>,
+    /// A device that counts as lost in this plan, whatever is known of it.
+    pub supposed_lost: Option<DeviceIx>,
     alarms: Vec<Alarm>,
     next: PlacementId,
 }
@@ -80,7 +84,16 @@ fn liveness_of(change: &Change) -> Option<&str> {
 
 impl<'a> Planner<'a> {
     pub(crate) fn new(fleet: &'a Fleet, now: Moment) -> Self {
-        Self { fleet, now, scratch: Scratch::new(fleet), changes: Vec::new(), alarms: Vec::new(), next: fleet.next }
+        Self {
+            fleet,
+            now,
+            scratch: Scratch::new(fleet),
+            changes: Vec::new(),
+            joined: BTreeMap::new(),
+            supposed_lost: None,
+            alarms: Vec::new(),
+            next: fleet.next,
+        }
     }
 
     fn finish(mut self, next: Option<Moment>) -> Plan {

@@ -1,11 +1,11 @@
 //! What the store keeps. A record is a key with a value, or a key whose value is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use outrigger_protocol::{
     DeviceName, Epoch, Facts, FleetId, Generation, LossPolicy, NetworkName, NetworkSpec, PlacementId, Platform,
-    Revision, ServiceName, ServiceRef, ServiceSpec, StackName,
+    ReplicaName, Revision, ServiceName, ServiceRef, ServiceSpec, StackName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,8 @@ pub enum Key {
     Image(String),
     /// A network.
     Network(NetworkName),
+    /// A named volume on a device.
+    Volume(String, DeviceName),
 }
 
 /// Content of an entry.
@@ -57,6 +59,8 @@ pub enum Value {
     Image(Vec<Platform>),
     /// Of [`Key::Network`].
     Network(NetworkSpec),
+    /// Of [`Key::Volume`]: the replicas whose containers have used it there, also those that are gone since.
+    Volume(BTreeSet<ReplicaName>),
 }
 
 /// The fleet itself.

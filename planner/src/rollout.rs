@@ -12,9 +12,10 @@ use crate::note::span;
 use crate::plan::{Cause, Change, DropCause, Liveness, Reason, RollStep, Waiting};
 use crate::reconcile::{Planner, replica};
 use crate::record::Stage;
-use crate::search::{self, Avoid};
+use crate::search::{self, Avoid, Query};
 use crate::service::{Placement, Service};
 use crate::standing;
+use crate::volumes::Together;
 use crate::wish::Availability;
 
 /// Room for a successor that fits nowhere is looked for so often: its old copy goes on, and nothing else calls for haste.
@@ -119,7 +120,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let stale = copy.revision != service.revision || sorted.new.is_some();
-            let pinned = is_pinned(service) || service.home(*number).is_some();
+            let pinned = self.is_pinned(service) || service.home(*number).is_some();
             let barred = [old.device, copy.device];
             let query = self.query(service, &service.content, &barred, None, Avoid::Strictly);
             if !stale && !pinned && search::best(&self.scratch, &query).is_some() && self.may_move(service, *number) {
@@ -139,7 +140,7 @@ impl<'a> Planner<'a> {
             let Some(why) = service.refusal_of(copy.device, &copy.content) else { continue };
             let barred = [old.device, copy.device];
             let query = self.query(service, &service.content, &barred, None, Avoid::IfPossible);
-            let pinned = is_pinned(service) || service.home(*number).is_some();
+            let pinned = self.is_pinned(service) || service.home(*number).is_some();
             if !pinned && search::best(&self.scratch, &query).is_some() {
                 self.drop_copy(service, id, copy, DropCause::Refused);
                 continue;
@@ -225,7 +226,7 @@ impl<'a> Planner<'a> {
         }
         let seen = copy.seen.as_ref();
         match seen.map(|seen| &seen.phase) {
-            Some(Phase::Failed { reason }) => return Verdict::Failed(reason.clone()),
+            Some(Phase::Failed { reason } | Phase::Refused { reason }) => return Verdict::Failed(reason.clone()),
             Some(Phase::BackOff { reason, .. }) if copy.pulled => return Verdict::Failed(reason.clone()),
             Some(Phase::Unhealthy) => return Verdict::Failed("its healthcheck fails".to_owned()),
             Some(Phase::BackOff { .. } | Phase::Waiting | Phase::Pulling { .. } | Phase::Prepared) | None => (),
@@ -286,7 +287,7 @@ impl<'a> Planner<'a> {
         };
         let elsewhere = match service.home(number) {
             Some(home) => format!("its local volume is on {home}"),
-            None if is_pinned(service) => "it stays on its device, as its policy says".to_owned(),
+            None if self.is_pinned(service) => "it stays on its device, as its policy says".to_owned(),
             None => "no other device can take the new one".to_owned(),
         };
         Waiting::Change(format!("{here}, and {elsewhere}"))
@@ -310,8 +311,10 @@ impl<'a> Planner<'a> {
         let home = service.home(number);
         let only = home.and_then(|home| self.fleet.devices.find(home));
         let barred = [old.device];
+        let together = self.together(service, number, &service.content);
         let query = self.query(service, &service.content, &barred, only, Avoid::IfPossible);
-        let found = if is_pinned(service) || home.is_some() && (only.is_none() || only == Some(old.device)) {
+        let query = Query { together: together.as_ref(), ..query };
+        let found = if is_tied(service) || home.is_some() && (only.is_none() || only == Some(old.device)) {
             None
         } else {
             search::best(&self.scratch, &query)
@@ -336,7 +339,7 @@ impl<'a> Planner<'a> {
         let barred = [old.device];
         let query = self.query(service, &service.content, &barred, None, Avoid::Strictly);
         service.avoid.get(&old.device).is_some_and(|until| *until > self.now)
-            && !is_pinned(service)
+            && !self.is_pinned(service)
             && service.home(old.number).is_none()
             && search::best(&self.scratch, &query).is_some()
     }
@@ -356,6 +359,11 @@ impl<'a> Planner<'a> {
             return Err(Refused::Owner(why));
         }
         filter::carries(using, content)?;
+        if let Some((devices, volume)) = self.together(service, old.number, content).and_then(Together::into_only)
+            && !devices.contains(&old.device)
+        {
+            return Err(Refused::Volume { volume, on: self.first_of(&devices) });
+        }
         let copies = self.scratch.copies(service, old.device);
         if stop_first && old.counted {
             let without = self.scratch.without(old.device, &old.content.need).ok_or(Refused::NoFacts)?;
@@ -436,13 +444,19 @@ impl<'a> Planner<'a> {
         up && !self.fleet.is_good(copy)
     }
 
+    /// Whether a roll leaves copies where they are, whatever happens there: they are tied to their devices, or to others
+    /// that have the same volume.
+    fn is_pinned(&self, service: &Service) -> bool {
+        is_tied(service) || self.fleet.shares(service)
+    }
+
     fn step(&mut self, service: &Service, step: RollStep) {
         self.changes.push(Change::Roll { service: service.name.clone(), step });
     }
 }
 
-/// Whether the copies of a service have only one device each that will do.
-fn is_pinned(service: &Service) -> bool {
+/// Whether the copies of a service have only one device each that will do, by its mode or policy.
+fn is_tied(service: &Service) -> bool {
     service.is_global() || service.content.spec.loss == LossPolicy::Wait
 }
 

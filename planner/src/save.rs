@@ -41,6 +41,7 @@ impl Fleet {
         let mut fleet = Self::new(policy, id, epoch);
         let mut ignored = Vec::new();
         let mut placements = Vec::new();
+        let mut volumes = Vec::new();
         let mut by_key: BTreeMap<Key, Value> = BTreeMap::new();
         for record in records {
             match (record.key, record.value) {
@@ -56,8 +57,17 @@ impl Fleet {
                 (Key::Service(name), Value::Service(service)) => fleet.put_service(name, *service),
                 (Key::Device(name), Value::Device(device)) => drop(fleet.add_device(&name, *device, now)),
                 (Key::Network(name), Value::Network(network)) => drop(fleet.networks.insert(name, network)),
+                (Key::Volume(volume, device), Value::Volume(used)) => volumes.push((volume, device, used)),
                 (Key::Image(image), Value::Image(platforms)) => drop(fleet.image_platforms.insert(image, platforms)),
                 (key, _) => ignored.push(format!("{key:?} has a value of another sort")),
+            }
+        }
+        for (volume, device, used) in volumes {
+            if fleet.devices.find(&device).is_some() {
+                fleet.volumes.put(&volume, device, used);
+            } else {
+                ignored.push(format!("volume {volume}: there is no device {device}"));
+                fleet.unsaved.gone.push(Key::Volume(volume, device));
             }
         }
         placements.sort_by_key(|(id, _)| *id);
@@ -174,6 +184,7 @@ impl Fleet {
             let (key, value) = (Key::Service(service.name.clone()), Value::Service(Box::new(service.record())));
             records.push(Record { key, value: Some(value) });
         }
+        records.extend(self.volume_records(unsaved.volumes));
         for id in unsaved.placements {
             let Some(record) = self.placement_record(id) else { continue };
             records.push(Record { key: Key::Placement(id), value: Some(Value::Placement(Box::new(record))) });

@@ -13,6 +13,7 @@ use crate::score::Score;
 use crate::scratch::Scratch;
 use crate::service::{Content, Service};
 use crate::table::DeviceIx;
+use crate::volumes::Together;
 
 /// Points for having the image already. Worth about two small copies: enough to decide between equals, not enough to
 /// crowd one device.
@@ -30,6 +31,8 @@ pub(crate) struct Query<'a> {
     pub barred: &'a [DeviceIx],
     /// The only device that will do.
     pub home: Option<DeviceIx>,
+    /// Where it may be because of volumes that its service shares.
+    pub together: Option<&'a Together<'a>>,
     /// Whether devices on which the service kept failing will do.
     pub avoid: Avoid,
     pub now: Moment,
@@ -112,6 +115,9 @@ fn best_of(scratch: &Scratch<'_>, query: &Query<'_>) -> Option<DeviceIx> {
     };
     if let Some(home) = query.home {
         return of(&mut std::iter::once(home));
+    }
+    if let Some(only) = query.together.and_then(Together::devices) {
+        return of(&mut only.iter().copied());
     }
     if let Some(narrow) = narrow(scratch, query.content) {
         return of(&mut narrow.into_iter());
@@ -285,6 +291,9 @@ pub(crate) fn refusal<'a>(
         return Err(Refused::Owner(why));
     }
     filter::fits(device, using, query.content, scratch.copies(query.service, ix))?;
+    if let Some(together) = query.together {
+        together.admits(scratch.fleet, query.content, (ix, device), using)?;
+    }
     filter::carries(using, query.content)?;
     let failing = query.service.avoid.get(&ix).is_some_and(|until| *until > query.now);
     if failing && query.avoid == Avoid::Strictly { Err(Refused::Failing) } else { Ok(()) }

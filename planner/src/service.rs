@@ -203,7 +203,7 @@ impl Service {
 
     /// The device that a replica must stay on because its data are there.
     pub(crate) fn home(&self, number: u32) -> Option<&DeviceName> {
-        let pinned = self.content.need.local_volume && self.content.spec.volume_move == VolumeMove::Stay;
+        let pinned = !self.content.need.volumes.is_empty() && self.content.spec.volume_move == VolumeMove::Stay;
         self.homes.get(&number).filter(|_| pinned)
     }
 }

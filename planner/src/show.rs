@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_protocol::{
-    Assigned, Assignment, ContainerSpec, DeviceName, FileRef, Goal, PlacementId, Revision, ServiceRef,
+    Assigned, Assignment, ContainerSpec, DeviceName, FileRef, Goal, Phase, PlacementId, Revision, ServiceRef,
 };
 use outrigger_protocol::{Bytes, MilliCpu, ReplicaName, StackName};
 
@@ -13,7 +13,7 @@ use crate::fleet::Fleet;
 use crate::plan::Waiting;
 use crate::reconcile::{Planner, replica};
 use crate::record::Stage;
-use crate::search::{self, Avoid};
+use crate::search::{self, Avoid, Query};
 use crate::service::{Placement, Service, Slot};
 use crate::table::{DeviceIx, ServiceIx};
 use crate::view::{CopyView, DeviceView, ReplicaView, RollState, RollView, ServiceView, StackView, Totals};
@@ -129,6 +129,7 @@ impl Fleet {
             running: service.good,
             pending: self.pending(service),
             roll: self.roll_view(service),
+            refused: self.refused_by(service),
         }
     }
 
@@ -151,7 +152,7 @@ impl Fleet {
         let begun = service.slots.values().any(|slot| copies(slot).any(|c| present(&c) && c.stage == Stage::Run));
         // What keeps an image from being pulled is all there is to say while nothing has been changed yet.
         let trouble = service.slots.values().flat_map(copies).filter(present).find_map(|copy| match copy.phase() {
-            Some(outrigger_protocol::Phase::BackOff { reason, .. } | outrigger_protocol::Phase::Failed { reason }) => {
+            Some(Phase::BackOff { reason, .. } | Phase::Failed { reason } | Phase::Refused { reason }) => {
                 Some(reason.as_str())
             }
             _ => None,
@@ -275,6 +276,8 @@ impl Fleet {
         // One that is to run everywhere has no replica yet that could say so.
         let held = planner.held_back(service).filter(|_| service.slots.is_empty() && !service.removed);
         notes.extend(held.map(|why| format!("nothing of it is placed yet: {why}")));
+        let refused = self.refused_by(service).into_iter().filter(|_| service.is_global());
+        notes.extend(refused.map(|(device, why)| format!("not on {device}: {why}")));
         let stuck = service.roll.stuck.first_key_value();
         notes.extend(stuck.map(|(number, why)| format!("its change waits: {name}.{number} {why}")));
         let slots = service.slots.iter().filter(|(n, _)| number.is_none_or(|number| number == **n));
@@ -288,7 +291,9 @@ impl Fleet {
         let placed = placed.and_then(|copy| Some((self.devices.get(copy.device)?.name.clone(), copy.reason.clone())));
         let barred: Vec<DeviceIx> = copies().map(|copy| copy.device).collect();
         let home = service.home(number).and_then(|home| self.devices.find(home));
+        let together = planner.together(service, number, &service.content);
         let query = planner.query(service, &service.content, &barred, home, Avoid::Strictly);
+        let query = Query { together: together.as_ref(), ..query };
         let devices = self.devices.iter().map(|(ix, device)| {
             let refused = search::refusal(&planner.scratch, &query, ix, device, &device.using);
             let verdict = match refused {

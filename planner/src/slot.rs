@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use outrigger_protocol::{DeviceName, PlacementId, Revision, ServiceRef};
+use outrigger_protocol::{PlacementId, Revision, ServiceRef};
 
 use crate::plan::{Cause, Change, DropCause, Reason, Waiting};
 use crate::reconcile::{Planner, replica};
@@ -15,9 +15,6 @@ use crate::table::DeviceIx;
 
 /// Moves of a failing replica are counted within this.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
-
-/// Devices whose owners' words are told in a reason; `outrigger why` has all.
-const MOST_OWNERS: usize = 8;
 
 /// A copy with how it stands.
 pub(crate) type Copy<'a> = (PlacementId, &'a Placement, Standing);
@@ -51,7 +48,9 @@ impl<'a> Planner<'a> {
 
     /// Replicas without any copy, all at once.
     fn place_fresh(&mut self, service: &'a Service, numbers: &[u32]) {
-        let (at_home, free): (Vec<u32>, Vec<u32>) = numbers.iter().partition(|number| service.home(**number).is_some());
+        let shares = self.fleet.shares(service);
+        let (at_home, free): (Vec<u32>, Vec<u32>) =
+            numbers.iter().partition(|number| shares || service.home(**number).is_some());
         for number in at_home {
             let slot = service.slots.get(&number);
             self.place_or_wait(service, number, slot, Cause::Wanted, &[], Avoid::IfPossible);
@@ -59,6 +58,7 @@ impl<'a> Planner<'a> {
         let query = self.query(service, &service.content, &[], None, Avoid::IfPossible);
         let found = search::best_many(&mut self.scratch, &query, free.len());
         let mut found = found.into_iter();
+        let mut nowhere = None;
         for number in free {
             let slot = service.slots.get(&number);
             match found.next() {
@@ -73,7 +73,8 @@ impl<'a> Planner<'a> {
                     self.wait(service, number, slot, None);
                 }
                 None => {
-                    let why = self.owners(service).unwrap_or(Waiting::NoDevice);
+                    let why = nowhere.get_or_insert_with(|| self.owners(service).unwrap_or(Waiting::NoDevice));
+                    let why = why.clone();
                     self.wait(service, number, slot, Some(why));
                 }
             }
@@ -297,7 +298,9 @@ impl<'a> Planner<'a> {
         let barred: Vec<DeviceIx> = stands.iter().map(|(_, copy, _)| copy.device).collect();
         let fails = stands.iter().any(|(_, _, standing)| matches!(standing, Standing::Failing(_)));
         let avoid = if fails { Avoid::Strictly } else { Avoid::IfPossible };
-        let query = self.query(service, &service.content, &barred, None, avoid);
+        let together = self.together(service, number, &service.content);
+        let query =
+            Query { together: together.as_ref(), ..self.query(service, &service.content, &barred, None, avoid) };
         let elsewhere = search::best(&self.scratch, &query).is_some();
         for (id, copy, standing) in stands {
             match standing {
@@ -343,13 +346,11 @@ impl<'a> Planner<'a> {
             self.wait(service, number, slot, Some(Waiting::Volume(home.clone())));
             return false;
         }
-        let query = self.query(service, content, barred, home.and_then(|home| self.fleet.devices.find(home)), avoid);
+        let together = self.together(service, number, content);
+        let only = home.and_then(|home| self.fleet.devices.find(home));
+        let query = Query { together: together.as_ref(), ..self.query(service, content, barred, only, avoid) };
         let Some((ix, score)) = search::best(&self.scratch, &query) else {
-            let why = match (home, left_device(&cause)) {
-                (Some(home), _) => Waiting::Volume(home.clone()),
-                (None, Some(device)) if !matches!(cause, Cause::Refused(_)) => Waiting::NoOther(device.clone()),
-                (None, _) => self.owners(service).unwrap_or(Waiting::NoDevice),
-            };
+            let why = self.nowhere(service, home, together.as_ref(), &cause);
             self.wait(service, number, slot, Some(why));
             return false;
         };
@@ -357,18 +358,6 @@ impl<'a> Planner<'a> {
         self.place(service, number, ix, (revision, Stage::Run), Reason { cause, score });
         self.wait(service, number, slot, None);
         true
-    }
-
-    /// What the owners of devices say to the present content of a service; none: nothing that is known.
-    pub(crate) fn owners(&self, service: &Service) -> Option<Waiting> {
-        let told = |(ix, why): (&DeviceIx, &String)| Some(format!("{}: {why}", self.fleet.devices.get(*ix)?.name));
-        let mut told: Vec<String> = service.refused.iter().take(MOST_OWNERS).filter_map(told).collect();
-        told.sort_unstable();
-        let more = service.refused.len().saturating_sub(told.len());
-        if more > 0 {
-            told.push(format!("and {more} more"));
-        }
-        (!told.is_empty()).then(|| Waiting::Owners(told.join("; ")))
     }
 
     /// While a roll is paused, what it has not reached yet keeps what it has, also on another device.
@@ -396,19 +385,20 @@ impl<'a> Planner<'a> {
         'a: 'q,
     {
         let platforms = self.fleet.platforms_of(&content.spec);
-        Query { service, content, platforms, barred, home, avoid, now: self.now }
+        Query { service, content, platforms, barred, home, together: None, avoid, now: self.now }
     }
 
     /// The decision that a copy comes to a device; the scratch has been told.
     pub(crate) fn place(
         &mut self,
-        service: &Service,
+        service: &'a Service,
         number: u32,
         ix: DeviceIx,
         (revision, stage): (Revision, Stage),
         reason: Reason,
     ) {
         let Some(device) = self.fleet.devices.get(ix) else { return };
+        self.join(service, ix);
         let placement = self.next_placement();
         let (replica, device) = (replica(service, number), device.name.clone());
         self.changes.push(Change::Place { placement, replica, device, revision, stage, reason });
@@ -466,12 +456,4 @@ fn make_way(stands: &mut [Copy<'_>]) {
 
 pub(crate) fn left(cause: &Cause) -> DropCause {
     if matches!(cause, Cause::Drained(_)) { DropCause::Drained } else { DropCause::Unsuitable }
-}
-
-fn left_device(cause: &Cause) -> Option<&DeviceName> {
-    match cause {
-        Cause::Drained(device) | Cause::Unsuitable(device) | Cause::Failing(device) => Some(device),
-        Cause::Rebalanced(device) | Cause::Refused(device) => Some(device),
-        Cause::Wanted | Cause::Lost(_) | Cause::EngineAway(_) | Cause::Changed => None,
-    }
 }

@@ -179,14 +179,14 @@ const UNPACKING: u32 = 3;
 pub(crate) fn failure(fleet: &Fleet, device: &Device, copy: &Placement) -> Option<Failure> {
     let seen = copy.seen.as_ref().filter(|_| copy.stage == Stage::Run)?;
     let (reason, given_up) = match &seen.phase {
+        Phase::Refused { reason } => {
+            return Some(Failure { why: reason.clone(), elsewhere: true, refused: true });
+        }
         Phase::Failed { reason } => (reason, true),
         Phase::BackOff { reason, .. } => (reason, false),
         Phase::Waiting | Phase::Pulling { .. } | Phase::Prepared | Phase::Starting | Phase::Running => return None,
         Phase::Unhealthy | Phase::Completed | Phase::Stopping | Phase::LeaseOver => return None,
     };
-    if let Some(why) = seen.phase.owner_refusal() {
-        return Some(Failure { why: why.to_owned(), elsewhere: true, refused: true });
-    }
     let failure = |why: String, elsewhere| Some(Failure { why, elsewhere, refused: false });
     match hint(reason) {
         Hint::Device => return failure(reason.clone(), true),
@@ -210,7 +210,7 @@ pub(crate) fn failure(fleet: &Fleet, device: &Device, copy: &Placement) -> Optio
 /// Whether a container in that phase does not run and is not started again.
 pub(crate) fn is_over(phase: &Phase) -> bool {
     match phase {
-        Phase::Completed | Phase::Failed { .. } | Phase::LeaseOver | Phase::Prepared => true,
+        Phase::Completed | Phase::Failed { .. } | Phase::LeaseOver | Phase::Prepared | Phase::Refused { .. } => true,
         Phase::Waiting | Phase::Pulling { .. } | Phase::Starting | Phase::Running | Phase::Unhealthy => false,
         Phase::BackOff { .. } | Phase::Stopping => false,
     }

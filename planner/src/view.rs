@@ -81,6 +81,8 @@ pub struct ServiceView<'a> {
     pub pending: u32,
     /// How far its last change is.
     pub roll: RollView<'a>,
+    /// Devices whose owners do not allow it, with what they say: the first few of them, by name.
+    pub refused: Vec<(&'a DeviceName, &'a str)>,
 }
 
 /// How far a change of a service is.

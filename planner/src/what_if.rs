@@ -6,12 +6,12 @@ use outrigger_protocol::{DeviceName, Moment, PlacementId, ReplicaName};
 
 use crate::device::Device;
 use crate::fleet::Fleet;
-use crate::plan::{Change, Liveness, Waiting};
+use crate::plan::{Cause, Change, Liveness, Waiting};
 use crate::reconcile::{Planner, replica};
 use crate::record::Stage;
 use crate::safe_mode;
 use crate::score::Score;
-use crate::search::{self, Avoid};
+use crate::search::{self, Avoid, Query};
 use crate::service::{Placement, Service};
 use crate::standing::{self, Standing};
 use crate::table::DeviceIx;
@@ -91,6 +91,7 @@ impl Fleet {
         // As the plan would: service by service, replica by replica, each seeing what those before it have taken.
         on_it.sort();
         let mut planner = Planner::new(self, now);
+        planner.supposed_lost = Some(ix);
         let mut at_hand = None;
         let mut replicas = Vec::with_capacity(on_it.len());
         for (replica, id) in on_it {
@@ -152,15 +153,20 @@ impl<'a> Planner<'a> {
         }
         let barred: Vec<DeviceIx> = others.iter().map(|(_, other)| other.device).chain([ix]).collect();
         let (_, content) = self.content_for(service, slot);
+        let together = self.together(service, copy.number, content);
         let query = self.query(service, content, &barred, None, Avoid::IfPossible);
+        let query = Query { together: together.as_ref(), ..query };
         let Some((to, score)) = search::best(&self.scratch, &query) else {
             let devices = self.fleet.devices.iter().filter(|(other, _)| *other != ix).take(MOST_REFUSALS);
             let refusals = devices.filter_map(|(other, device)| {
                 let refused = search::refusal(&self.scratch, &query, other, device, self.scratch.using(other)?);
                 refused.err().map(|refused| (device.name.clone(), refused.to_string()))
             });
-            return Fate::Waits { why: Waiting::NoDevice, refusals: refusals.collect() };
+            let refusals = refusals.collect();
+            let why = self.nowhere(service, None, together.as_ref(), &Cause::Lost(device.name.clone()));
+            return Fate::Waits { why, refusals };
         };
+        self.join(service, to);
         self.scratch.give(content, to);
         let to = self.fleet.devices.get(to).map(|device| device.name.clone());
         to.map_or(Fate::Done, |to| Fate::Moves { to, score: Some(score), after })

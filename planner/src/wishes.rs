@@ -48,6 +48,7 @@ impl Fleet {
             if device.is_none() {
                 let copies = self.devices.named(&name).into_iter().flat_map(|device| &device.placements);
                 records.extend(copies.map(|id| Record { key: Key::Placement(*id), value: None }));
+                records.extend(self.volumes.on_device(&name).into_iter().map(|key| Record { key, value: None }));
             }
             records.push(Record { key: Key::Device(name), value: device.map(Box::new).map(Value::Device) });
         }
@@ -132,10 +133,14 @@ impl Fleet {
         let mut services = Vec::new();
         for spec in &stack.services {
             let name = reference(&spec.name);
-            let record = match self.services.named(&name) {
+            let mut record = match self.services.named(&name) {
                 Some(service) => self.changed(service, spec.clone()),
                 None => new_service(spec.clone()),
             };
+            record.homes = self.homes_of(&name, spec, record.homes, |other| {
+                let stays = || stack.services.iter().any(|spec| spec.name == other.service);
+                if other.stack == stack.name { stays() } else { self.known(other).is_ok() }
+            });
             services.push((name, record));
         }
         let before = self.stacks.get(&stack.name).map_or(&[][..], |record| &record.services);
@@ -214,6 +219,7 @@ impl Fleet {
         }
         let mut record = service.record();
         record.spec.mode = Mode::Replicated(replicas);
+        record.homes = self.homes_of(name, &record.spec, record.homes, |other| self.known(other).is_ok());
         let text = format!("{name} is scaled from {before} to {replicas}");
         let notes = vec![Note::of_service(NoteKind::ServiceScaled, name, text)];
         Ok(Outcome { services: vec![(name.clone(), record)], notes, ..Outcome::default() })

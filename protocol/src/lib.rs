@@ -56,7 +56,7 @@ pub use stack::{
     Constraint, ConstraintKey, GenericResource, LossPolicy, Mode, Order, Reservation, Revision, ServiceSpec, StackSpec,
     UpdateConfig, UpdateFailure, VolumeMove,
 };
-pub use status::{Bye, ByeReason, EngineState, ExitCause, OWNER_REFUSES, Observed, Phase, Status};
+pub use status::{Bye, ByeReason, EngineState, ExitCause, Observed, Phase, Status};
 pub use time::Moment;
 pub use topic::{Channel, Topic, TopicError};
 pub use version::{BootId, Epoch, FleetId, FleetIdError, Generation, PlacementId, SessionNumber, Stamp};

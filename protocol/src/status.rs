@@ -94,22 +94,15 @@ pub enum Phase {
     Stopping,
     /// Its lease has run out, and it was stopped for that.
     LeaseOver,
+    /// The owner of the device does not allow it. Nothing was pulled or made, and nothing changes before it asks for less or
+    /// the owner allows more.
+    Refused {
+        /// What he does not allow, and how he could.
+        reason: String,
+    },
 }
 
-/// How the reason of a [`Phase::Failed`] begins where the owner of the device does not allow the copy. Nothing was pulled or
-/// made then, and nothing changes before the copy asks for less or the owner allows more.
-pub const OWNER_REFUSES: &str = "the owner of the device does not allow";
-
 impl Phase {
-    /// Why the owner of the device does not allow the copy; none: that is not what keeps it.
-    #[must_use]
-    pub fn owner_refusal(&self) -> Option<&str> {
-        match self {
-            Self::Failed { reason } if reason.starts_with(OWNER_REFUSES) => Some(reason),
-            _ => None,
-        }
-    }
-
     /// Whether it does its work now.
     #[must_use]
     pub fn is_running(&self) -> bool {

@@ -359,3 +359,12 @@ fn context_of_what_is_sealed_1() {
     let context = sealed_context(&"pi-1".parse().unwrap(), 5, &Item::File(db()));
     assert_eq!(hex(&context), "6f7574726967676572207365616c65642031000470692d310500000773686f705f6462ac02");
 }
+
+/// Later phases come after earlier ones, so that these keep their numbers.
+#[test]
+fn a_refused_copy() {
+    let UpMessage::Status(mut status) = status() else { panic!("a status") };
+    status.replicas[0].phase = Phase::Refused { reason: "no".into() };
+    let bytes = encode_up(&UpMessage::Status(status)).unwrap();
+    assert!(hex(&bytes).contains("0b026e6f"), "{}", hex(&bytes));
+}

@@ -246,7 +246,7 @@ fn phase_of(
         return phase_of_health(health);
     }
     if let Some(refusal) = &one.refused {
-        return Phase::Failed { reason: refusal.reason.clone() };
+        return Phase::Refused { reason: refusal.reason.clone() };
     }
     match one.goal {
         Goal::Prepare => phase_of_image(sources, one, now).unwrap_or(Phase::Prepared),
@@ -379,7 +379,7 @@ fn difference_of(a: &Told, b: &Told) -> Difference {
 }
 
 fn shorten(told: &mut Told, longest: usize) {
-    if let Phase::BackOff { reason, .. } | Phase::Failed { reason } = &mut told.phase {
+    if let Phase::BackOff { reason, .. } | Phase::Failed { reason } | Phase::Refused { reason } = &mut told.phase {
         *reason = cut(reason, longest);
     }
     if let Some(ExitCause::NotStarted(reason)) = &mut told.last_exit {

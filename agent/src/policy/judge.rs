@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use outrigger_protocol::{ContainerSpec, OWNER_REFUSES};
+use outrigger_protocol::ContainerSpec;
 
 use super::bind::{Guarded, plain};
 use super::demand::{Demand, Host, demands};
@@ -54,7 +54,10 @@ impl Policy {
             }
             false => String::new(),
         };
-        Refusal { reason: format!("{OWNER_REFUSES} {told} [{path} there{broken}]"), stops: !self.is_broken() }
+        Refusal {
+            reason: format!("the owner of the device does not allow {told} [{path} there{broken}]"),
+            stops: !self.is_broken(),
+        }
     }
 
     fn refused(&self, demand: &Demand) -> Option<String> {

@@ -21,6 +21,7 @@ pub(crate) fn service(name: &str) -> Service {
         on_device_loss: "available".into(),
         revision: 1,
         update: Update { state: UpdateState::Done, done: 1, total: 1, reason: None },
+        refused: Vec::new(),
         notes: Vec::new(),
     }
 }

@@ -71,7 +71,7 @@ mod tests {
             reason: reason.into(),
             refusals: Vec::new(),
         };
-        let refusals = vec![Refusal { device: "pi-3".into(), reason: "0.1 cores are free, 2 are reserved".into() }];
+        let refusals = vec![Refusal { device: "pi-3".into(), reason: "0.1 cores are free, 2 are wanted".into() }];
         let answer = WhatIfLost {
             device: "pi-2".into(),
             lost_after_ms: 4000,
@@ -91,7 +91,7 @@ shop/big.1   waits                      no device can take it
 shop/web.2   moves     pi-1     4.0s    it has 870 points there
 
 shop/big.1 would find no device:
-  pi-3: 0.1 cores are free, 2 are reserved
+  pi-3: 0.1 cores are free, 2 are wanted
 
 pi-2 is lost after 4.0s of silence: 1 would move, 1 would wait";
         assert_eq!(lines(&answer, Look::PLAIN).join("\n"), expected);

@@ -22,6 +22,7 @@ pub(crate) fn replica_state(state: ReplicaState) -> (Tone, &'static str) {
         ReplicaState::BackOff => (Tone::Bad, "back-off"),
         ReplicaState::Completed => (Tone::Good, "completed"),
         ReplicaState::Failed => (Tone::Bad, "failed"),
+        ReplicaState::Refused => (Tone::Bad, "refused"),
         ReplicaState::Stopping => (Tone::Busy, "stopping"),
         ReplicaState::LeaseOver => (Tone::Bad, "lease over"),
         ReplicaState::Unknown => (Tone::Warning, "unknown"),
@@ -126,7 +127,10 @@ pub(crate) fn detail(replica: &Replica) -> String {
 
 /// The device's words, else how the container ended last, where that is what keeps it from running.
 fn copy_detail(copy: &PlacedCopy) -> Option<String> {
-    let is_in_trouble = matches!(copy.state, ReplicaState::BackOff | ReplicaState::Failed | ReplicaState::Unhealthy);
+    let is_in_trouble = matches!(
+        copy.state,
+        ReplicaState::BackOff | ReplicaState::Failed | ReplicaState::Refused | ReplicaState::Unhealthy
+    );
     let exit = copy.last_exit.as_ref().filter(|_| is_in_trouble);
     copy.detail.clone().or_else(|| exit.map(ended))
 }

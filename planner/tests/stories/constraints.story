@@ -22,7 +22,7 @@ expect shop/big on pc-1
 expect shop/cam.1 on pc-1
 expect shop/cam.2 waits "no device can take it"
 expect refusal shop/cam.2 pc-1 "0 of `camera` are free"
-expect refusal shop/cam.2 pi-1 "0 of `camera` are free, 1 are reserved"
+expect refusal shop/cam.2 pi-1 "0 of `camera` are free, 1 are wanted"
 expect shop/video on pi-1
 expect refusal shop/big.1 pi-1 "GiB of memory are free"
 expect refusal shop/limit.1 pi-2 "cgroup_enable=memory"

@@ -7,7 +7,7 @@ service shop/one x4 max 1
 apply shop
 wait 2s
 expect shop/train on pc-1 pc-2 pc-2
-expect refusal shop/train.4 pc-1 "0 of `gpu` are free, 1 are reserved"
+expect refusal shop/train.4 pc-1 "0 of `gpu` are free, 1 are wanted"
 expect refusal shop/train.4 pi-1 "0 of `gpu` are free"
 expect shop/one on pc-1 pc-2 pi-1
 expect shop/one.4 waits "no device can take it"

@@ -4,7 +4,7 @@ service shop/web x3 memory 512MiB
 apply shop
 wait 2s
 expect shop/web runs 2
-expect refusal shop/web.3 pi-1 "0 B of memory are free, 512.0 MiB are reserved"
+expect refusal shop/web.3 pi-1 "0 B of memory are free, 512.0 MiB are wanted"
 service other/x x0
 device pi-2 arm64 4cpu 1GiB
 wait 2s

@@ -29,5 +29,5 @@ expect shop/app on pi-6 pi-6
 service shop/app x2 image app:2
 apply shop
 wait 60s
-expect note "given up"
+expect note "is not allowed on"
 expect shop/app on pi-6 pi-6

@@ -11,7 +11,7 @@ apply mine
 wait 2s
 expect mine/web.1 waits "no device can take it"
 expect refusal mine/web.1 pi-1 "port 80/tcp is taken by another copy"
-expect refusal mine/big.1 pi-2 "1.000 cores are free, 3.000 are reserved"
+expect refusal mine/big.1 pi-2 "1.000 cores are free, 3.000 are wanted"
 expect nothing about mine/web names hidden
 expect nothing about mine/web names canary
 expect nothing about mine/big names hidden

@@ -9,8 +9,8 @@ apply shop
 wait 1m
 expect stops 0
 expect shop/web on pi-1
-expect shop/web.1 waits "keeps its earlier content: on pi-1, 4.000 cores are free, 6.000 are reserved, and no other device can take the new one"
-expect roll shop/web preparing "6.000 are reserved"
+expect shop/web.1 waits "keeps its earlier content: on pi-1, 4.000 cores are free, 6.000 are wanted, and no other device can take the new one"
+expect roll shop/web preparing "6.000 are wanted"
 expect note "the change of shop/web waits for room: shop/web.1 keeps its earlier content"
 device pi-2 arm64 8cpu 4GiB
 wait 1m

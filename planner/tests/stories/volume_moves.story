@@ -2,7 +2,7 @@
 device pi-1 arm64 4cpu 4GiB
 device pi-2 arm64 4cpu 4GiB
 device pi-3 arm64 4cpu 4GiB
-service shop/cache x1 volume data volume-may-move
+service shop/cache x1 volume temp volume-may-move
 service shop/db x1 volume data
 apply shop
 wait 10s

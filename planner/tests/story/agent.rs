@@ -161,7 +161,7 @@ impl Agent {
         self.facts.policy += 1;
         self.greeted = false;
         for container in self.containers.values_mut() {
-            if container.service == what && container.phase.owner_refusal().is_some() {
+            if container.service == what && matches!(container.phase, Phase::Refused { .. }) {
                 container.phase = Phase::Waiting;
             }
         }
@@ -365,7 +365,7 @@ fn next_phase(
     match &container.phase {
         Phase::Running | Phase::Unhealthy | Phase::Starting if !leased => Some(Phase::LeaseOver),
         Phase::Waiting => match fault {
-            Some(Fault::Owner(reason)) => Some(Phase::Failed { reason: reason.clone() }),
+            Some(Fault::Owner(reason)) => Some(Phase::Refused { reason: reason.clone() }),
             Some(Fault::Pull(reason)) => Some(Phase::BackOff { retry_ms: 1000, reason: reason.clone() }),
             _ => Some(Phase::Pulling { done: 0, total: 10 }),
         },
@@ -402,6 +402,6 @@ fn next_phase(
         },
         Phase::BackOff { .. } => Some(Phase::Starting),
         Phase::Unhealthy => fault.is_none().then_some(Phase::Running),
-        Phase::Completed | Phase::Failed { .. } | Phase::Stopping => None,
+        Phase::Completed | Phase::Failed { .. } | Phase::Refused { .. } | Phase::Stopping => None,
     }
 }

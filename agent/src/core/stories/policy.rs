@@ -17,7 +17,7 @@ fn policy(text: &str) -> Policy {
 
 fn refusal(device: &Device, index: usize) -> String {
     match &device.status().replicas.get(index).unwrap().phase {
-        Phase::Failed { reason } => reason.clone(),
+        Phase::Refused { reason } => reason.clone(),
         other => panic!("{other:?}"),
     }
 }

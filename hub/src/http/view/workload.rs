@@ -43,6 +43,11 @@ pub fn service(view: &ServiceView<'_>) -> api::Service {
             total: view.roll.total,
             reason: view.roll.reason.map(str::to_owned),
         },
+        refused: view
+            .refused
+            .iter()
+            .map(|(device, why)| api::Refusal { device: device.to_string(), reason: (*why).to_owned() })
+            .collect(),
         notes: Vec::new(),
     }
 }
@@ -151,6 +156,7 @@ fn copy_state(view: &CopyView<'_>) -> api::ReplicaState {
         Phase::Failed { .. } => api::ReplicaState::Failed,
         Phase::Stopping => api::ReplicaState::Stopping,
         Phase::LeaseOver => api::ReplicaState::LeaseOver,
+        Phase::Refused { .. } => api::ReplicaState::Refused,
     }
 }
 
@@ -168,7 +174,7 @@ fn copy_detail(view: &CopyView<'_>) -> Option<String> {
         Liveness::Up => (),
     }
     match &view.seen?.phase {
-        Phase::BackOff { reason, .. } | Phase::Failed { reason } => filled(reason),
+        Phase::BackOff { reason, .. } | Phase::Failed { reason } | Phase::Refused { reason } => filled(reason),
         Phase::Waiting
         | Phase::Pulling { .. }
         | Phase::Prepared
@@ -283,6 +289,7 @@ mod tests {
                 running: 0,
                 pending: 0,
                 roll,
+                refused: vec![],
             };
             let view = ReplicaView { name: self.name.clone(), waiting, copies: vec![copy], up_to_date: false };
             replica(&view, &service, Moment(6000))
