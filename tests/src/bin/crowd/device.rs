@@ -244,7 +244,8 @@ fn told(held: Option<u64>) -> ProxyEvent {
     ProxyEvent::Told(Box::new(Observed { held, mesh_port: Some(MESH_PORT), ..Observed::default() }))
 }
 
-fn facts() -> Facts {
+/// What a device of the crowd is.
+pub fn facts() -> Facts {
     Facts {
         agent: env!("CARGO_PKG_VERSION").to_owned(),
         arch: Arch::Arm64,

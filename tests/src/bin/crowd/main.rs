@@ -2,6 +2,7 @@
 //! over loopback. Prints a Markdown table of what the hub takes and how long things take.
 //!
 //!   crowd DEVICES [idle|deploy|api|restart|network|routes ...]
+//!   crowd million                     a million replicas planned, saved and published, without devices
 //!
 //! `CROWD_HEARTBEAT` (seconds, 1), `CROWD_REPLICAS` (for each device, 2), `CROWD_IDLE` (seconds, 30), `CROWD_FLIPS` (60).
 
@@ -9,6 +10,7 @@ mod api;
 mod crowd;
 mod device;
 mod hub;
+mod million;
 mod routes;
 mod scenes;
 
@@ -45,15 +47,10 @@ impl Table {
         self.rows.push((what, value, budget));
     }
 
-    fn print(&self, scale: &Scale) {
+    fn print(&self, title: &str) {
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').take(2).collect::<Vec<_>>().join(", ");
-        println!(
-            "\n### {} devices, a heartbeat each {} s, {} replicas for each; load of the machine {load}\n",
-            scale.devices,
-            scale.heartbeat.as_secs_f64(),
-            scale.replicas
-        );
+        println!("\n### {title}; load of the machine {load}\n");
         println!("| what | measured | budget |\n| --- | --- | --- |");
         for (what, value, budget) in &self.rows {
             println!("| {what} | {value} | {budget} |");
@@ -64,6 +61,12 @@ impl Table {
 fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let devices = words.next().context("how many devices? crowd DEVICES [PART ...]")?;
+    if devices == "million" {
+        let mut table = Table::default();
+        let done = million::measure(5_000, 1_000, 1_000, &mut table);
+        table.print("A million replicas");
+        return done;
+    }
     let devices = devices.parse().with_context(|| format!("`{devices}` is no number of devices"))?;
     let asked: Vec<String> = words.collect();
     let number = |name: &str, usual: u64| {
@@ -79,6 +82,11 @@ fn main() -> Result<()> {
     let mut table = Table::default();
     let done = scenes::all(&scale, &asked, &mut table);
     // What was measured before something failed is worth seeing, too.
-    table.print(&scale);
+    table.print(&format!(
+        "{} devices, a heartbeat each {} s, {} replicas for each",
+        scale.devices,
+        scale.heartbeat.as_secs_f64(),
+        scale.replicas
+    ));
     done
 }

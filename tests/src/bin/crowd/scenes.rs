@@ -19,6 +19,9 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// How often the fleet is looked at while it changes. Each look takes the hub some microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Files that are no connections.
+const SPARE_FILES: usize = 100;
+
 /// Everything that runs.
 pub struct Stage {
     /// The hub.
@@ -34,6 +37,10 @@ pub fn all(scale: &Scale, asked: &[String], table: &mut Table) -> Result<()> {
     let is_asked = |part: &str| asked.is_empty() || asked.iter().any(|one| one == part);
     if let Some(unknown) = asked.iter().find(|one| !PARTS.contains(&one.as_str())) {
         bail!("there is no part `{unknown}`; there are {}", PARTS.join(", "));
+    }
+    // A connection takes one file of each side; the hub has some more of its own.
+    if let Some(limit) = open_files().filter(|limit| *limit < scale.devices + SPARE_FILES) {
+        bail!("{} devices need more open files than the {limit} that are allowed (ulimit -n)", scale.devices);
     }
     let folder = tempfile::tempdir_in(std::env::current_exe()?.parent().unwrap_or(std::path::Path::new(".")))?;
     let identities = tempfile::tempdir_in("/dev/shm")?;
@@ -228,7 +235,7 @@ pub fn mebibytes(bytes: u64) -> String {
 }
 
 /// What the kernel allows this process, so that a run that is too large says so before it begins.
-pub fn open_files() -> Option<usize> {
+fn open_files() -> Option<usize> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
