@@ -8,7 +8,7 @@ use outrigger_agent::core::{Action, ActionId, Outcome, Success};
 use outrigger_agent::engine::{
     Container, ContainerId, ContainerState, EngineError, EngineEvent, Health, LossLabel, NewContainer,
 };
-use outrigger_protocol::{ContainerSpec, PublishMode, ReplicaName, ServiceRef};
+use outrigger_protocol::{ContainerSpec, PlacementId, PublishMode, ReplicaName, ServiceRef};
 
 use super::bridges::Bridges;
 use super::queue::Time;
@@ -446,6 +446,13 @@ impl Engine {
         }
         entry.container.state = ContainerState::Running { health };
         vec![Out::Tell(EngineEvent::Changed(entry.container.clone()))]
+    }
+
+    /// The healthcheck of a copy says so from now on.
+    pub fn turn_health(&mut self, placement: PlacementId, health: Health) -> Vec<Out> {
+        let found = self.entries.values().find(|entry| entry.container.placement == placement);
+        let Some((id, start)) = found.map(|entry| (entry.container.id.clone(), entry.start)) else { return vec![] };
+        self.set_health(&id, start, health)
     }
 
     /// Healthchecks are run again after the reason for their failing is gone.
