@@ -22,6 +22,8 @@ use crate::shared::Shared;
 use crate::table::Table;
 
 pub use identity::IdentityError;
+#[cfg(feature = "fuzz")]
+pub(crate) use link::called;
 pub(crate) use link::{Link, MeshStream, prepare as keep_awake};
 pub(crate) use open::{Answer, Open};
 pub(crate) use pool::keep;
