@@ -1,5 +1,6 @@
 //! The command line of `outrigger-agent`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -87,7 +88,7 @@ pub enum Command {
 }
 
 /// How to join.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Clone, PartialEq, Eq, clap::Args)]
 pub struct JoinArgs {
     /// The hub, such as <https://hub.local:7640> [default: the one that answers in the local network]
     pub url: Option<String>,
@@ -97,6 +98,13 @@ pub struct JoinArgs {
     /// Join anew, although the device has joined already: with a new key, and perhaps another hub
     #[arg(long)]
     pub again: bool,
+}
+
+/// Without the invite.
+impl fmt::Debug for JoinArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinArgs").field("url", &self.url).field("again", &self.again).finish_non_exhaustive()
+    }
 }
 
 /// How the proxy is started.
