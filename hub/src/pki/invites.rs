@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::allow::hex;
+use crate::access::network;
 use crate::store::{Side, SideError, SideRecord, SideTables};
 
 /// Name of the table.
@@ -255,14 +256,14 @@ impl Tries {
         if self.since.is_none_or(|since| now.since(since) >= WINDOW) {
             *self = Self { since: Some(now), ..Self::default() };
         }
-        let failed = self.by_address.get(&address).copied().unwrap_or(0);
+        let failed = self.by_address.get(&network(address)).copied().unwrap_or(0);
         failed < MAX_FAILED && self.all < MAX_FAILED_OF_ALL
     }
 
     /// This address has tried in vain.
     pub(super) fn failed(&mut self, address: IpAddr) {
         self.all += 1;
-        *self.by_address.entry(address).or_default() += 1;
+        *self.by_address.entry(network(address)).or_default() += 1;
     }
 }
 
