@@ -66,7 +66,7 @@ pub struct Wanted {
 }
 
 /// Why somebody is not let in by an invite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// No such id, or another secret: the same answer for both.
     #[error("the hub knows no such invite; it may have been revoked")]
@@ -78,8 +78,8 @@ pub enum Refusal {
     #[error("the invite has been used up")]
     UsedUp,
     /// Under another name.
-    #[error("the invite is for a device of another name")]
-    OtherName,
+    #[error("the invite is for a device named `{0}`")]
+    OtherName(DeviceName),
 }
 
 /// All invites.
@@ -174,8 +174,8 @@ impl Held<'_> {
     /// own key, because the answer to its first try was lost, is let in again.
     pub(super) fn open(&self, token: &Token, device: &DeviceName, key: &str, now_ms: u64) -> Result<Record, Refusal> {
         let record = self.known(token, now_ms)?;
-        if record.name.as_ref().is_some_and(|name| name != device) {
-            return Err(Refusal::OtherName);
+        if let Some(name) = record.name.as_ref().filter(|name| *name != device) {
+            return Err(Refusal::OtherName(name.clone()));
         }
         let again = record.used.iter().any(|used| used.device == *device && used.key == key);
         if !again && record.used.len() >= usize::try_from(record.uses).unwrap_or(usize::MAX) {

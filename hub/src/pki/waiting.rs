@@ -149,7 +149,7 @@ impl Everybody {
         });
     }
 
-    fn may_come(&self, knock: &Knock, now: Moment) -> bool {
+    fn may_come(&mut self, knock: &Knock, now: Moment) -> bool {
         self.by_nonce.contains_key(&knock.nonce) || self.tries.may(knock.from, now)
     }
 

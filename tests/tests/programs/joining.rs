@@ -48,7 +48,7 @@ fn a_failed_join_leaves_the_invite_and_a_used_one_says_what_to_do() -> Result<()
     let (one, two) = (Agent::new(folder.path(), "pi-1")?, Agent::new(folder.path(), "pi-2")?);
     let invited = hub.invite("pi-1")?.token.0;
     // For another name; half of it; with a hub that it does not pin.
-    refused(&two.join(&hub, &invited, &[])?, &["pi-1"])?;
+    refused(&two.join(&hub, &invited, &[])?, &["device named `pi-1`", "--name pi-1"])?;
     refused(&one.join(&hub, &invited[..invited.len() - 5], &[])?, &["token"])?;
     let other = Hub::start(&folder.path().join("other"))?;
     refused(&one.join(&other, &invited, &[])?, &["not the one"])?;
