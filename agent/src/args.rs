@@ -1,5 +1,6 @@
 //! The command line of `outrigger-agent`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_STATE_DIR, Placed, Raw, Surroundings};
@@ -76,7 +77,7 @@ pub enum Command {
 }
 
 /// How to join.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct JoinArgs {
     /// The hub; without it the one that answers in the local network.
     pub url: Option<String>,
@@ -84,6 +85,13 @@ pub struct JoinArgs {
     pub token: Option<String>,
     /// Join anew, although the device has joined already.
     pub again: bool,
+}
+
+/// Without the invite.
+impl fmt::Debug for JoinArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinArgs").field("url", &self.url).field("again", &self.again).finish_non_exhaustive()
+    }
 }
 
 impl Args {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use outrigger_protocol::{ContainerSpec, FileMount, PlacementId};
 use rustix::fs::statfs;
+use rustix::process::geteuid;
 use thiserror::Error;
 
 use crate::engine::FileBind;
@@ -18,6 +19,15 @@ use crate::state::crc32;
 pub const RUN_DIR: &str = "/run/outrigger-agent";
 /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of `linux/magic.h`.
 const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+/// Whether what is written there is gone with the power.
+///
+/// # Errors
+/// If it cannot be looked at.
+pub fn is_in_memory(path: &Path) -> io::Result<bool> {
+    // The type differs between architectures; the number does not.
+    Ok(IN_MEMORY.contains(&(statfs(path)?.f_type as u64 & 0xffff_ffff)))
+}
+
 /// Ends the name of a folder that is being filled.
 const NEW: &str = ".new";
 
@@ -33,6 +43,15 @@ pub enum FilesError {
     /// The folder is on a disk, where what is written stays.
     #[error("{} is not in memory, so secrets are not written there; mount a tmpfs at it", path.display())]
     OnDisk {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Somebody else has made the folder, or lets others in.
+    #[error(
+        "{} is not the agent's alone, so secrets are not written there; stop the agent, remove it, start the agent",
+        path.display()
+    )]
+    NotOurs {
         /// Which.
         path: PathBuf,
     },
@@ -80,9 +99,13 @@ impl FilesDir {
     /// If it is not in memory, or the kernel refuses.
     pub fn begin(&self, placement: PlacementId) -> Result<Filling, FilesError> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.root).map_err(failed("make", &self.root))?;
-        let on = statfs(&self.root).map_err(io::Error::from).map_err(failed("look at", &self.root))?;
-        // The type differs between architectures; the number does not.
-        if !IN_MEMORY.contains(&(on.f_type as u64 & 0xffff_ffff)) {
+        // Somebody may have been there first.
+        let found = fs::symlink_metadata(&self.root).map_err(failed("look at", &self.root))?;
+        let is_ours = found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0;
+        if !is_ours {
+            return Err(FilesError::NotOurs { path: self.root.clone() });
+        }
+        if !is_in_memory(&self.root).map_err(failed("look at", &self.root))? {
             return Err(FilesError::OnDisk { path: self.root.clone() });
         }
         let path = self.root.join(format!("{}{NEW}", placement.0));
@@ -221,6 +244,24 @@ mod tests {
         filling.finish().unwrap();
         files.begin(PlacementId(7)).unwrap().finish().unwrap();
         assert!(fs::read_dir(files.root().join("7")).unwrap().next().is_none(), "the earlier ones are gone");
+    }
+
+    #[test]
+    fn nothing_is_written_where_others_were_first_or_can_look() {
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let files = FilesDir::of(memory.path(), "pi", Path::new("/var/lib/x"));
+        let refused = || matches!(files.begin(PlacementId(7)), Err(FilesError::NotOurs { .. }));
+        fs::create_dir(files.root()).unwrap();
+        fs::set_permissions(files.root(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(refused(), "a folder that others can enter");
+        fs::remove_dir(files.root()).unwrap();
+        let elsewhere = memory.path().join("elsewhere");
+        DirBuilder::new().mode(0o700).create(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, files.root()).unwrap();
+        assert!(refused(), "a link");
+        assert!(fs::read_dir(&elsewhere).unwrap().next().is_none());
+        fs::remove_file(files.root()).unwrap();
+        assert!(!refused());
     }
 
     #[test]

@@ -287,6 +287,7 @@ async fn examine(config: Config) -> anyhow::Result<ExitCode> {
             port: config.network_port,
             socket: proxy_link::Place::of(&config).socket().to_owned(),
         },
+        files: FilesDir::of(&config.runtime_dir, config.device.as_str(), &config.state_dir).root().to_owned(),
     };
     let seen = match config.engine.clone() {
         EngineChoice::Docker(socket) => {

@@ -1,6 +1,7 @@
 //! Stacks: applying, planning, listing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::{Diagnostic, Service};
 ///
 /// The client first sends the Compose files alone. Where they refer to others or to variables, the answer is a `Problem` of
 /// kind `missing_input` that names them, and the client sends again with these: nothing else leaves the user's machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
@@ -28,6 +29,20 @@ pub struct ApplyRequest {
     /// Variables for interpolation by name. `null`: the user has not set it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, Option<String>>,
+}
+
+/// Names only: contents of files and variables may be secrets.
+impl fmt::Debug for ApplyRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { main, overrides, profiles, files, variables } = self;
+        f.debug_struct("ApplyRequest")
+            .field("main", main)
+            .field("overrides", overrides)
+            .field("profiles", profiles)
+            .field("files", &files.keys())
+            .field("variables", &variables.keys())
+            .finish()
+    }
 }
 
 /// What applying a stack changed, or (of `plan`) would change.

@@ -6,7 +6,7 @@ use outrigger_protocol::{FileKind, FileName};
 use serde::{Deserialize, Serialize};
 
 /// Everything a Compose file may refer to. The caller reads it, because this crate touches no disk and no environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
     /// Path of the Compose file itself; a key of `files`.
     pub main: String,
@@ -22,6 +22,20 @@ pub struct Sources {
     pub files: BTreeMap<String, String>,
     /// Variables of the caller's environment; they win over `.env`.
     pub variables: BTreeMap<String, String>,
+}
+
+/// Names only: contents of files and variables may be secrets.
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { main, overrides, profiles, files, variables } = self;
+        f.debug_struct("Sources")
+            .field("main", main)
+            .field("overrides", overrides)
+            .field("profiles", profiles)
+            .field("files", &files.keys())
+            .field("variables", &variables.keys())
+            .finish()
+    }
 }
 
 /// What is in a secret or config: never printed.

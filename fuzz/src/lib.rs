@@ -2,8 +2,9 @@
 //! what certificates name.
 //!
 //! A target is a function of bytes that must neither panic nor be slow, and that checks what must hold where the bytes make
-//! sense. The mutator is a plain one and needs no special compiler, so the short run is an ordinary test (`tests/short.rs`)
-//! and the long one an ordinary program: `cargo run --release -p outrigger-fuzz -- compose 600`.
+//! sense. Two drive them: a plain mutator, which needs nothing and runs for seconds in every test run (`tests/short.rs`), and
+//! libFuzzer, which is guided by coverage and runs for as long as wanted (`fuzz/guided TARGET SECONDS`). LLVM's coverage is a
+//! code generation option, so the same stable compiler serves.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a panic is how a target says that something is wrong")]
 
@@ -12,7 +13,9 @@ mod seeds;
 mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 pub use mutate::mutate;
 pub use seeds::dictionary;
@@ -70,6 +73,33 @@ pub fn run(target: &Target, time: Duration, seed: u64) -> Result<u64, Box<Findin
         inputs += 1;
     }
     Ok(inputs)
+}
+
+/// Runs a target once, for whoever watches for panics and the time by itself.
+///
+/// # Panics
+/// If something is wrong, or there is no such target.
+pub fn check(name: &str, bytes: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name).expect("each program names a target");
+    let _ = (target.check)(bytes);
+}
+
+/// Writes each target's seeds to a folder of its name in this one, and the pieces that hurt to `words.dict`, in the form that
+/// libFuzzer and AFL read.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn write_seeds(folder: &Path) -> io::Result<()> {
+    for target in &TARGETS {
+        let folder = folder.join(target.name);
+        fs::create_dir_all(&folder)?;
+        for (number, bytes) in (target.seeds)().iter().enumerate() {
+            fs::write(folder.join(format!("seed-{number}")), bytes)?;
+        }
+    }
+    let escaped = |word: &[u8]| word.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let words: String = dictionary().into_iter().map(|word| format!("\"{}\"\n", escaped(word))).collect();
+    fs::write(folder.join("words.dict"), words)
 }
 
 /// Whether the bytes made sense.

@@ -3,13 +3,17 @@
 use outrigger_agent::config::{Config, Raw, Surroundings};
 use outrigger_agent::identity::HubFile;
 use outrigger_agent::join::{self, HubUrl};
+use outrigger_agent::policy::{Guarded, Origin, Policy};
 use outrigger_api as api;
 use outrigger_compose::{Sources, load};
 use outrigger_protocol::{
     Channel, DeviceName, ReplicaName, ServiceName, ServiceRef, StackName, Topic, decode_down, decode_up, encode_down,
-    encode_up,
+    encode_up, login_from_bytes, login_to_bytes,
 };
-use outrigger_trust::{Certificate, CertificateDer, Pin, Token, certificates_from_pem, verify_device_chain};
+use outrigger_proxy::fuzz;
+use outrigger_trust::{
+    Certificate, CertificateDer, JoinCode, Pin, Proof, ReaderKey, Token, certificates_from_pem, verify_device_chain,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -29,7 +33,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "mqtt", seeds: seeds::mqtt, check: mqtt, largest: 70_000 },
     Target { name: "compose", seeds: seeds::compose, check: compose, largest: 70_000 },
     Target { name: "tokens", seeds: seeds::tokens, check: tokens, largest: 300 },
@@ -37,6 +41,11 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "names", seeds: seeds::names, check: names, largest: 300 },
     Target { name: "bodies", seeds: seeds::bodies, check: bodies, largest: 8_000 },
     Target { name: "files", seeds: seeds::files, check: files, largest: 8_000 },
+    Target { name: "sealed", seeds: seeds::sealed, check: sealed, largest: 2_000 },
+    Target { name: "frames", seeds: seeds::frames, check: fuzz::frames, largest: 4_000 },
+    Target { name: "dns", seeds: seeds::dns, check: fuzz::dns, largest: 2_000 },
+    Target { name: "http", seeds: seeds::http, check: fuzz::http, largest: 20_000 },
+    Target { name: "streams", seeds: seeds::streams, check: fuzz::streams, largest: 4_000 },
 ];
 
 fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
@@ -72,6 +81,11 @@ fn tokens(bytes: &[u8]) -> bool {
     if let Ok(pin) = text.parse::<Pin>() {
         assert_eq!(pin.to_string(), text, "a pin has two texts");
     }
+    if let Ok(code) = text.parse::<JoinCode>() {
+        let again = code.reveal().parse::<JoinCode>().expect("a code is understood as it is shown");
+        assert_eq!(again.reveal(), code.reveal(), "a code has two meanings");
+    }
+    let _ = text.parse::<Proof>();
     match text.parse::<Token>() {
         Ok(token) => {
             assert_eq!(token.reveal(), text, "a token has two texts");
@@ -140,6 +154,10 @@ fn bodies(bytes: &[u8]) -> bool {
         body::<api::ApplyRequest>(bytes),
         body::<api::ScaleRequest>(bytes),
         body::<api::DeviceChange>(bytes),
+        body::<api::DevicesChange>(bytes),
+        body::<api::FileRequest>(bytes),
+        body::<api::RegistryLoginRequest>(bytes),
+        body::<api::LossConfirmation>(bytes),
         // The agent's side: what a hub answers.
         body::<join::Response>(bytes),
     ];
@@ -154,5 +172,18 @@ fn files(bytes: &[u8]) -> bool {
     }
     let around = Surroundings { host_name: "pi".into(), ..Surroundings::default() };
     let config = Config::check("agent.toml", Raw::parse(&text), Raw::default(), &around);
-    hub.is_ok() || config.is_ok()
+    let policy = Policy::of(&text, "policy.toml".into(), Guarded::default());
+    hub.is_ok() || config.is_ok() || matches!(policy.origin, Origin::File)
+}
+
+/// What a device makes of an answer to its question: nothing that is not sealed to it opens, and a login is bytes from a
+/// hub that may be in the wrong hands.
+fn sealed(bytes: &[u8]) -> bool {
+    if let Some((from, rest)) = bytes.split_first_chunk::<32>() {
+        let opened = ReaderKey::fresh().unwrap().open(b"context", from, rest);
+        assert!(opened.is_err(), "what was sealed for nobody opens");
+    }
+    let Some(login) = login_from_bytes(bytes) else { return false };
+    assert_eq!(login_from_bytes(&login_to_bytes(&login)), Some(login), "a login changes when it is sent on");
+    true
 }

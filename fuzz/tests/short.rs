@@ -36,4 +36,24 @@ targets! {
     names_and_topics: "names",
     bodies_of_requests: "bodies",
     files_of_the_agent: "files",
+    answers_with_secrets: "sealed",
+    what_devices_and_the_agent_say_to_the_proxy: "frames",
+    questions_for_names: "dns",
+    requests_and_answers_by_http: "http",
+    streams_between_devices: "streams",
+}
+
+/// `fuzz/guided` and cargo-fuzz find each target as a program.
+#[test]
+fn every_target_can_be_guided_by_coverage() {
+    let manifest = include_str!("../Cargo.toml");
+    for Target { name, .. } in &TARGETS {
+        assert!(
+            manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")),
+            "Cargo.toml has no program for {name}"
+        );
+        let path = format!("{}/fuzz_targets/{name}.rs", env!("CARGO_MANIFEST_DIR"));
+        let program = std::fs::read_to_string(&path).unwrap();
+        assert!(program.contains(&format!("check(\"{name}\", bytes)")), "{path} runs another target");
+    }
 }

@@ -1,7 +1,7 @@
 //! What the agent and the proxy say to each other over a Unix socket: each time the whole, never a change.
 
 mod client;
-mod frame;
+pub(crate) mod frame;
 mod server;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -9,6 +9,8 @@ mod clock;
 pub mod control;
 mod dial;
 mod dns;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod http;
 mod kernel;
 mod limits;

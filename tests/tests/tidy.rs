@@ -111,6 +111,35 @@ fn every_module_says_what_it_is_for() {
     none("a module does not begin with `//!`", &offenders);
 }
 
+/// A panic prints a value by `{:?}`, and so does many a log line (S47, S50).
+#[test]
+fn what_carries_a_secret_is_not_printed_by_mistake() {
+    let names = ["token", "password", "secret", "setup_code", "login_code", "variables"];
+    let texts = ["String", "&", "Option<String>", "Vec<u8>", "BTreeMap<"];
+    let mut offenders = vec![];
+    for path in rust_files(&root()) {
+        let mut has_debug = false;
+        for (number, line) in code_of(&path) {
+            let line = line.trim();
+            if line.starts_with("#[derive(") {
+                has_debug = line.contains("Debug");
+            } else if line == "}" || line.starts_with("fn ") || line.starts_with("pub fn ") || line.starts_with("impl")
+            {
+                has_debug = false;
+            }
+            let field =
+                line.trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ").trim_start_matches("pub ");
+            let Some((name, kind)) = field.split_once(": ").filter(|_| has_debug && line.ends_with(',')) else {
+                continue;
+            };
+            if names.contains(&name) && texts.iter().any(|text| kind.starts_with(text)) {
+                offenders.push(format!("{}:{number}: `{field}`", shown(&path)));
+            }
+        }
+    }
+    none("a secret is printed by a derived `Debug`; give it a type without, such as `SecretText`", &offenders);
+}
+
 #[test]
 fn no_file_grows_a_tail() {
     let mut offenders = vec![];

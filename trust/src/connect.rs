@@ -6,16 +6,17 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, version};
+use rustls::{CertificateError, ClientConfig, ClientConnection, Error};
 use thiserror::Error;
 
 use crate::clock::instant;
-use crate::{Certificate, Pin, TlsError, provider, trusted_time};
+use crate::tls::{client_judged_by, never_resuming, store_of};
+use crate::verify::{algorithms, signatures_of_the_provider};
+use crate::{Certificate, Pin, TlsError, trusted_time};
 
 /// Time that a server has to refuse our certificate.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -146,34 +147,26 @@ enum Judged {
 #[derive(Debug)]
 struct Look {
     pin: Option<Pin>,
-    provider: Arc<CryptoProvider>,
     authority: Mutex<Option<Judged>>,
 }
 
 impl Look {
     fn new(pin: Option<Pin>) -> Self {
-        Self { pin, provider: provider(), authority: Mutex::new(None) }
+        Self { pin, authority: Mutex::new(None) }
     }
 
-    fn judge(&self, pin: Pin, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Judged {
+    fn judge(pin: Pin, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Judged {
         let Some(authority) = others.iter().find(|certificate| Pin::of(certificate) == pin) else {
             return Judged::NotShown;
         };
         let signed = || {
-            let bad = |_| Error::from(rustls::CertificateError::BadEncoding);
+            let bad = |_| Error::from(CertificateError::BadEncoding);
             // The pin vouches for the authority, so its beginning has certainly passed, whatever our clock says.
             let floor = Certificate::read(authority).map_err(bad)?.not_before;
             let now = trusted_time(now, Some(floor), Certificate::read(leaf).map_err(bad)?.not_before);
-            let mut roots = RootCertStore::empty();
-            roots.add(authority.clone().into_owned())?;
-            let algorithms = self.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(
-                &ParsedCertificate::try_from(leaf)?,
-                &roots,
-                others,
-                now,
-                algorithms,
-            )
+            let roots = store_of(std::slice::from_ref(authority)).map_err(|_| CertificateError::BadEncoding)?;
+            let leaf = ParsedCertificate::try_from(leaf)?;
+            verify_server_cert_signed_by_trust_anchor(&leaf, &roots, others, now, algorithms().all)
         };
         match signed() {
             Ok(()) => Judged::Signed(authority.clone().into_owned()),
@@ -192,33 +185,13 @@ impl ServerCertVerifier for Look {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let Some(pin) = self.pin else { return Ok(ServerCertVerified::assertion()) };
-        let judged = self.judge(pin, end_entity, intermediates, now);
+        let judged = Self::judge(pin, end_entity, intermediates, now);
         let is_signed = matches!(judged, Judged::Signed(_));
         *self.authority.lock().unwrap_or_else(PoisonError::into_inner) = Some(judged);
         if is_signed { Ok(ServerCertVerified::assertion()) } else { Err(Error::General("not the pinned hub".into())) }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    signatures_of_the_provider!();
 }
 
 /// A whole handshake with these settings, and a moment for the server to refuse our certificate: it does so behind the
@@ -246,13 +219,8 @@ fn handshake(
     look: &Arc<Look>,
     timeout: Duration,
 ) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&version::TLS13])
-        .map_err(TlsError::Version)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::<Look>::clone(look))
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
+    let judge: Arc<Look> = Arc::clone(look);
+    let config = never_resuming(client_judged_by(judge)?.with_no_client_auth());
     let (connection, _socket) = shake(host, port, Arc::new(config), timeout)?;
     let chain = connection.peer_certificates().unwrap_or_default();
     Ok(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())

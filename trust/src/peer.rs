@@ -5,18 +5,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
-    version,
-};
+use rustls::{CertificateError, ClientConfig, DistinguishedName, Error, ServerConfig};
 
-use crate::tls::store_of;
+use crate::tls::{client_judged_by, never_resuming, server_of, store_of};
+use crate::verify::signatures_of_the_provider;
 use crate::{Certificate, Identity, TlsError, provider, trusted_time};
 
 /// How this device speaks with the others.
@@ -38,17 +35,12 @@ impl PeerTls {
         authorities: &[CertificateDer<'_>],
         floor: Option<UnixTime>,
     ) -> Result<Self, TlsError> {
-        let provider = provider();
-        let key = provider.key_provider.load_private_key(identity.key).map_err(TlsError::Identity)?;
+        let key = provider().key_provider.load_private_key(identity.key).map_err(TlsError::Identity)?;
         let own = Arc::new(SingleCertAndKey::from(CertifiedKey::new(identity.chain, key)));
         let usual: Arc<dyn ClientCertVerifier> =
-            WebPkiClientVerifier::builder_with_provider(store_of(authorities)?, Arc::clone(&provider)).build()?;
+            WebPkiClientVerifier::builder_with_provider(store_of(authorities)?, provider()).build()?;
         let verifier = Arc::new(PeerVerifier { usual: Arc::clone(&usual), floor, name: None });
-        let server = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&version::TLS13]);
-        let server = server.map_err(TlsError::Version)?.with_client_cert_verifier(verifier);
-        let mut server = server.with_cert_resolver(own.clone());
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
+        let server = server_of(own.clone(), Some(verifier))?;
         Ok(Self { own, usual, floor, server: Arc::new(server) })
     }
 
@@ -65,13 +57,10 @@ impl PeerTls {
     pub fn client_for(&self, device: &str) -> Result<Arc<ClientConfig>, TlsError> {
         let verifier =
             PeerVerifier { usual: Arc::clone(&self.usual), floor: self.floor, name: Some(device.to_owned()) };
-        let config = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&version::TLS13]);
-        let config = config.map_err(TlsError::Version)?.dangerous();
-        let config = config.with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = config.with_client_cert_resolver(self.own.clone());
+        let config = client_judged_by(Arc::new(verifier))?.with_client_cert_resolver(self.own.clone());
+        let mut config = never_resuming(config);
         // Who is called is nobody's business on the way, and the name of a device is no name of a host.
         config.enable_sni = false;
-        config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
 
@@ -120,27 +109,7 @@ impl ServerCertVerifier for PeerVerifier {
         self.judge(end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
-    }
+    signatures_of_the_provider!();
 }
 
 impl ClientCertVerifier for PeerVerifier {
@@ -157,27 +126,7 @@ impl ClientCertVerifier for PeerVerifier {
         self.judge(end_entity, intermediates, now).map(|()| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
-    }
+    signatures_of_the_provider!();
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{cipher_suite, default_provider, kx_group};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, version};
 use thiserror::Error;
 
 use crate::Certificate;
@@ -127,30 +129,54 @@ pub fn verify_device_chain(
     Ok(read)
 }
 
+/// The beginning of every client of ours.
+pub(crate) fn client_judged_by(
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let config = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&version::TLS13]);
+    Ok(config.map_err(TlsError::Version)?.dangerous().with_custom_certificate_verifier(verifier))
+}
+
+/// One that lasts: a resumed connection would save little, and keep its memory.
+pub(crate) fn never_resuming(mut config: ClientConfig) -> ClientConfig {
+    config.resumption = Resumption::disabled();
+    config
+}
+
+/// The beginning and the end of every server of ours. Nothing is resumed, so each connection is judged anew.
+pub(crate) fn server_of(
+    certificate: Arc<dyn ResolvesServerCert>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<ServerConfig, TlsError> {
+    let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&version::TLS13]);
+    let config = config.map_err(TlsError::Version)?;
+    let config = match clients {
+        Some(verifier) => config.with_client_cert_verifier(verifier),
+        None => config.with_no_client_auth(),
+    };
+    let mut config = config.with_cert_resolver(certificate);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
 fn config_of(
     name: Option<ServerName<'static>>,
     authorities: &[CertificateDer<'_>],
     identity: Option<Identity>,
     floor: Option<UnixTime>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let provider = provider();
-    let usual = WebPkiServerVerifier::builder_with_provider(store_of(authorities)?, Arc::clone(&provider)).build()?;
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&version::TLS13])
-        .map_err(TlsError::Version)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(HubVerifier { usual, floor, name }));
-    let mut config = match identity {
+    let usual = WebPkiServerVerifier::builder_with_provider(store_of(authorities)?, provider()).build()?;
+    let config = client_judged_by(Arc::new(HubVerifier { usual, floor, name }))?;
+    let config = match identity {
         Some(identity) => config.with_client_auth_cert(identity.chain, identity.key).map_err(TlsError::Identity)?,
         None => config.with_no_client_auth(),
     };
-    // One connection that lasts: a resumed one would save little, and keep its memory.
-    config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+    Ok(Arc::new(never_resuming(config)))
 }
 
 /// For the hub's ports. With `clients`, everybody must show a certificate that one of these authorities has signed;
-/// no authorities at all is an error, not an open door. Nothing is resumed, so each connection is judged anew.
+/// no authorities at all is an error, not an open door.
 ///
 /// # Errors
 /// If there is no authority where one is wanted, or one makes no sense.
@@ -158,21 +184,10 @@ pub fn server_config(
     certificate: Arc<dyn ResolvesServerCert>,
     clients: Option<&[CertificateDer<'_>]>,
 ) -> Result<ServerConfig, TlsError> {
-    let provider = provider();
-    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&version::TLS13])
-        .map_err(TlsError::Version)?;
-    let config = match clients {
-        Some(authorities) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(store_of(authorities)?, provider).build()?;
-            config.with_client_cert_verifier(verifier)
-        }
-        None => config.with_no_client_auth(),
+    let usual = |authorities| -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        Ok(WebPkiClientVerifier::builder_with_provider(store_of(authorities)?, provider()).build()?)
     };
-    let mut config = config.with_cert_resolver(certificate);
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(config)
+    server_of(certificate, clients.map(usual).transpose()?)
 }
 
 #[cfg(test)]

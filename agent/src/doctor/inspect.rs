@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::network::{self, NetworkSeen, Networking};
+use super::secrets::{self, SecretsSeen};
 use super::trust::{self, Trust};
 use crate::config::HubAddress;
 use crate::engine::{Description, Engine, EngineError};
@@ -37,6 +38,8 @@ pub struct Subject {
     pub policy: Policy,
     /// The service network's part.
     pub networking: Networking,
+    /// Where secrets are put ([`crate::files::FilesDir::root`]).
+    pub files: PathBuf,
 }
 
 /// What was seen.
@@ -76,6 +79,8 @@ pub struct Inspection {
     pub reach: Reach,
     /// What the service network has and lacks.
     pub network: NetworkSeen,
+    /// Whether secrets can be had.
+    pub secrets: SecretsSeen,
 }
 
 /// Space of a file system.
@@ -145,6 +150,7 @@ pub async fn inspect(subject: &Subject, engine: &impl Engine) -> Inspection {
         policy: subject.policy.clone(),
         reach,
         network: network::look(root, &subject.networking),
+        secrets: secrets::look(root, &subject.files),
     }
 }
 

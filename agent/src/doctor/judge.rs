@@ -3,7 +3,7 @@
 use outrigger_protocol::{Bytes, CgroupVersion, EngineKind, MemoryLimits, Throttling};
 
 use super::inspect::{Inspection, Reach, Space, StateDir};
-use super::{Finding, Verdict, network, trust};
+use super::{Finding, Verdict, network, secrets, trust};
 use crate::config::HubAddress;
 use crate::engine::{Description, EngineError};
 use crate::policy::Origin;
@@ -30,6 +30,7 @@ pub fn findings(seen: &Inspection) -> Vec<Finding> {
     findings.extend(seen.engine_space.as_ref().map(images));
     findings.push(state(seen));
     findings.extend(network::findings(&seen.network));
+    findings.extend(secrets::findings(&seen.secrets));
     findings.push(policy(seen));
     findings.extend(trust::identity(seen));
     findings.extend(seen.hub.as_ref().map(|address| hub(seen, address)));

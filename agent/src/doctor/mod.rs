@@ -8,11 +8,13 @@ use std::io::{self, Write};
 mod inspect;
 mod judge;
 mod network;
+mod secrets;
 mod trust;
 
 pub use inspect::{Inspection, Reach, Space, StateDir, Subject, inspect};
 pub use judge::findings;
 pub use network::{NetworkSeen, Networking};
+pub use secrets::{Place, SecretsSeen};
 pub use trust::{Seen, Trust};
 
 /// One thing that was looked at.

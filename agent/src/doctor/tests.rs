@@ -53,6 +53,12 @@ fn well() -> Inspection {
         hub: Some(HubAddress { host: "hub.local".to_owned(), port: 8883 }),
         policy: Policy::default(),
         reach: Reach::Accepts,
+        secrets: SecretsSeen {
+            folder: PathBuf::from("/run/outrigger-agent"),
+            place: Some(Place { is_memory: true, is_read_only: false, is_trusting: false, free: 400 << 20 }),
+            is_open: false,
+            swap: vec![],
+        },
         network: NetworkSeen {
             pool: Default::default(),
             clashes: vec![],
@@ -121,6 +127,48 @@ fn an_engine_that_is_too_old_is_refused_and_a_strange_version_is_not() {
 }
 
 #[test]
+fn secrets_need_memory_that_is_no_disk_and_that_nobody_else_sees() {
+    fn place(seen: &mut Inspection) -> &mut Place {
+        seen.secrets.place.as_mut().unwrap()
+    }
+    assert!(wrong(|seen| place(seen).is_memory = false).contains("mount -t tmpfs -o mode=0700,nosuid,nodev"));
+    assert!(wrong(|seen| place(seen).is_read_only = true).contains("remount,rw"));
+    assert!(wrong(|seen| place(seen).free = 1 << 20).contains("too little"));
+    assert!(wrong(|seen| seen.secrets.is_open = true).contains("sudo rm -r /run/outrigger-agent/*.files"));
+    let noted = |change: fn(&mut Inspection)| {
+        let mut seen = well();
+        change(&mut seen);
+        let (text, verdict) = text(&seen);
+        assert_eq!(verdict, Verdict::Fine, "{text}");
+        text
+    };
+    assert!(noted(|seen| place(seen).is_trusting = true).contains("remount,nosuid,nodev"));
+    assert!(noted(|seen| seen.secrets.swap = vec!["/var/swap".into()]).contains("swapoff -a"));
+}
+
+#[test]
+fn what_is_seen_of_the_place_of_secrets_is_what_is_there() {
+    let device = tempfile::tempdir().unwrap();
+    let put = |text: &str| {
+        std::fs::create_dir_all(device.path().join("proc")).unwrap();
+        std::fs::write(device.path().join("proc/swaps"), text).unwrap();
+    };
+    put("Filename Type Size Used Priority\n/dev/zram0 partition 100 0 100\n/var/swap file 100 0 -2\n");
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let own = memory.path().join("pi-0.files");
+    let look = || super::secrets::look(&Root::at(device.path()), &own);
+    let seen = look();
+    assert_eq!((seen.swap.as_slice(), seen.is_open), (["/var/swap".to_owned()].as_slice(), false));
+    assert_eq!(seen.folder, memory.path());
+    assert!(seen.place.is_some_and(|place| place.is_memory && !place.is_read_only && place.free > 0));
+    std::fs::create_dir(&own).unwrap();
+    std::fs::set_permissions(&own, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    assert!(look().is_open);
+    let on_disk = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("no-such-folder/pi-0.files");
+    assert!(super::secrets::look(&Root::at(device.path()), &on_disk).place.is_some_and(|place| !place.is_memory));
+}
+
+#[test]
 fn clock_power_disk_state_and_hub_are_judged() {
     assert!(wrong(|seen| seen.unix = 0).contains("date -s"));
     assert!(wrong(|seen| seen.is_synchronised = Some(false)).contains("set-ntp true"));
@@ -166,6 +214,7 @@ async fn looking_at_a_device_changes_nothing_on_it() {
         state_dir: folder.path().join("a/b"),
         socket: None,
         policy: Policy::default(),
+        files: PathBuf::from("/run/outrigger-agent/pi-0.files"),
         networking: Networking { pool: Default::default(), port: 0, socket: "/nowhere/proxy.sock".into() },
     };
     let seen = inspect(&subject, &MemoryEngine::new(Behaviour::default())).await;

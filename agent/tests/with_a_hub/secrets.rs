@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Mutex;
 
 use outrigger_agent::engine::memory::ImageBehaviour;
 use outrigger_protocol::{
@@ -127,4 +128,63 @@ async fn a_registry_that_wants_a_login_is_shown_the_hubs_and_no_disk_has_it() {
     answer(&hub, &device, &asked, "pi", &login_to_bytes(&login));
     until_running(&mut hub, &[1]).await;
     assert!(!holds_canary(&device.config.state_dir) && !holds_canary(device.memory.path()));
+}
+
+/// What this thread says at the finest level from now on; everything in these tests runs on one.
+fn journal() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    #[derive(Clone)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Arc::<Mutex<Vec<u8>>>::default();
+    let to = Lines(Arc::clone(&lines));
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || to.clone());
+    (lines, tracing::subscriber::set_default(subscriber.finish()))
+}
+
+/// Where secrets come in, with a login that is wrong at first, and with the answer for somebody else.
+#[tokio::test]
+async fn the_journal_tells_neither_a_secret_nor_a_login() {
+    let (journal, _until_the_end) = journal();
+    let mut hub = FakeHub::start().await;
+    let mut device = Device::new(hub.address);
+    let right = Some(("ann".to_owned(), CANARY.to_owned()));
+    device.engine.set_behaviour(|behaviour| {
+        behaviour.images.insert(IMAGE.into(), ImageBehaviour { login: right, ..ImageBehaviour::default() });
+    });
+    device.start();
+    let DownMessage::Want(mut wanted) = with_secret(1, &[1]) else { unreachable!() };
+    wanted.specs[0].image = IMAGE.into();
+    wanted.specs[0].environment = vec![("PASSWORD".into(), CANARY.into())];
+    hub.send(&device.config.device, &DownMessage::Want(wanted));
+    let (mut answers, mut told) = (0, false);
+    while !told {
+        match hub.next().await {
+            Heard::Message(UpMessage::Unseal(question)) => {
+                answers += 1;
+                let wrong = Login { username: "ann".into(), password: format!("{CANARY}-of-yesterday") };
+                let right = Login { username: "ann".into(), password: CANARY.into() };
+                let login = login_to_bytes(if answers < 3 { &wrong } else { &right });
+                let content = if matches!(question.item, Item::Login(_)) { &login[..] } else { CANARY.as_bytes() };
+                // The first one is sealed for another device.
+                answer(&hub, &device, &question, if answers == 1 { "pi-2" } else { "pi" }, content);
+            }
+            Heard::Message(message) => {
+                told =
+                    status(message).is_some_and(|status| status.replicas.iter().any(|one| one.phase == Phase::Running));
+            }
+            _ => (),
+        }
+    }
+    assert!(answers > 3, "each way was gone: {answers}");
+    let journal = String::from_utf8(journal.lock().unwrap().clone()).unwrap();
+    assert!(journal.contains("TRACE") && journal.contains("does not open"), "it is fine enough: {journal}");
+    assert!(!journal.contains(CANARY), "{}", journal.lines().find(|line| line.contains(CANARY)).unwrap_or_default());
 }

@@ -1,5 +1,6 @@
 //! What the verbs take that are about who may do what.
 
+use std::fmt;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -8,7 +9,7 @@ use super::verbs::parse_pair;
 use crate::amounts::parse_duration;
 
 /// `login`
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Login {
     /// The hub, such as <https://hub.lan:7640>
     #[arg(value_name = "URL")]
@@ -25,6 +26,13 @@ pub struct Login {
     /// Name of the context [default: the hub's host]
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+}
+
+/// Without token and code.
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("url", &self.url).field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 /// `logout`

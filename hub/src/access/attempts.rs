@@ -91,7 +91,7 @@ impl Attempts<IpAddr> {
 }
 
 /// One subscriber has a /64 of IPv6 addresses.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let mut octets = address.octets();

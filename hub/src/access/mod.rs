@@ -22,6 +22,7 @@ use outrigger_trust::{Pin, TokenId};
 use thiserror::Error;
 
 pub use attempts::Attempts;
+pub(crate) use attempts::network;
 pub use audit::{Audit, AuditError, Entry};
 pub use passwords::PasswordProblem;
 pub use rights::{Need, Reach, Right, Rights, Scope, Verdict, decide};

@@ -1,6 +1,7 @@
 //! Users: people who log in with a browser. What a token is to a program, a user with his password is to a person.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use outrigger_api::{Role, SecretText, User, UserRequest};
@@ -20,7 +21,7 @@ const TABLE: &str = "users";
 const MAX_USERS: usize = 1000;
 
 /// What is kept of a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     /// In PHC form: algorithm, costs, salt, hash.
     password: String,
@@ -30,6 +31,13 @@ struct Kept {
     created_unix_ms: u64,
     created_by: String,
     password_unix_ms: u64,
+}
+
+/// Without the hash, which somebody could try passwords on.
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("role", &self.role).field("stacks", &self.stacks).finish_non_exhaustive()
+    }
 }
 
 /// A user who is not saved yet.

@@ -21,7 +21,7 @@ use super::problem::{Answer, InPath, JsonBody, Refused, malformed, name};
 use crate::access::Caller;
 use crate::clock;
 use crate::handle::HubHandle;
-use crate::pki::{JoinError, Joined, MAX_TTL, MAX_USES, Newcomer, Pki, USUAL_TTL, Wanted};
+use crate::pki::{JoinError, Joined, MAX_TTL, MAX_USES, Newcomer, Pki, Refusal as InviteRefusal, USUAL_TTL, Wanted};
 
 /// Addresses in one answer; the likeliest are the first.
 const MAX_PLACES: usize = 8;
@@ -224,6 +224,10 @@ impl From<JoinError> for Refused {
         };
         let problem = Problem::new(kind, error.to_string());
         match error {
+            JoinError::Refused(InviteRefusal::OtherName(name)) => {
+                let hint = format!("the same line with `--name {name}` does, or an invite for the name that you want");
+                problem.with_hint(hint).into()
+            }
             JoinError::Refused(_) => problem.with_hint("`outrigger device invite` makes a new one").into(),
             _ => problem.into(),
         }

@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::allow::hex;
+use crate::access::network;
 use crate::store::{Side, SideError, SideRecord, SideTables};
 
 /// Name of the table.
@@ -65,7 +66,7 @@ pub struct Wanted {
 }
 
 /// Why somebody is not let in by an invite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// No such id, or another secret: the same answer for both.
     #[error("the hub knows no such invite; it may have been revoked")]
@@ -77,8 +78,8 @@ pub enum Refusal {
     #[error("the invite has been used up")]
     UsedUp,
     /// Under another name.
-    #[error("the invite is for a device of another name")]
-    OtherName,
+    #[error("the invite is for a device named `{0}`")]
+    OtherName(DeviceName),
 }
 
 /// All invites.
@@ -173,8 +174,8 @@ impl Held<'_> {
     /// own key, because the answer to its first try was lost, is let in again.
     pub(super) fn open(&self, token: &Token, device: &DeviceName, key: &str, now_ms: u64) -> Result<Record, Refusal> {
         let record = self.known(token, now_ms)?;
-        if record.name.as_ref().is_some_and(|name| name != device) {
-            return Err(Refusal::OtherName);
+        if let Some(name) = record.name.as_ref().filter(|name| *name != device) {
+            return Err(Refusal::OtherName(name.clone()));
         }
         let again = record.used.iter().any(|used| used.device == *device && used.key == key);
         if !again && record.used.len() >= usize::try_from(record.uses).unwrap_or(usize::MAX) {
@@ -255,14 +256,14 @@ impl Tries {
         if self.since.is_none_or(|since| now.since(since) >= WINDOW) {
             *self = Self { since: Some(now), ..Self::default() };
         }
-        let failed = self.by_address.get(&address).copied().unwrap_or(0);
+        let failed = self.by_address.get(&network(address)).copied().unwrap_or(0);
         failed < MAX_FAILED && self.all < MAX_FAILED_OF_ALL
     }
 
     /// This address has tried in vain.
     pub(super) fn failed(&mut self, address: IpAddr) {
         self.all += 1;
-        *self.by_address.entry(address).or_default() += 1;
+        *self.by_address.entry(network(address)).or_default() += 1;
     }
 }
 

@@ -14,8 +14,7 @@ use super::{Pin, Pki};
 use crate::clock;
 use crate::store::SideError;
 
-/// What a newcomer says.
-#[derive(Debug)]
+/// What a newcomer says. No `Debug`: it carries the invite.
 pub struct Newcomer<'a> {
     /// Its invite.
     pub token: &'a str,

@@ -149,6 +149,10 @@ impl Everybody {
         });
     }
 
+    fn may_come(&mut self, knock: &Knock, now: Moment) -> bool {
+        self.by_nonce.contains_key(&knock.nonce) || self.tries.may(knock.from, now)
+    }
+
     fn knock(&mut self, knock: Knock, key: [u8; 32], now: Moment, now_unix_ms: u64) -> Result<Knocked, KnockError> {
         self.forget_old(now);
         if let Some(one) = self.by_nonce.get_mut(&knock.nonce) {
@@ -194,8 +198,13 @@ impl Pki {
     /// # Errors
     /// If it may not even wait.
     pub fn knock(&self, knock: Knock) -> Result<Knocked, KnockError> {
-        let key = key_of(&Csr::Pem(&knock.csr))?;
-        self.inner.waiting.all().knock(knock, key, clock::now(), clock::unix_ms())
+        let (now, from) = (clock::now(), knock.from);
+        // Before its request is looked at, which costs a signature's check. Who waits already waits on, whoever else is there.
+        if !self.inner.waiting.all().may_come(&knock, now) {
+            return Err(KnockError::Limited);
+        }
+        let key = key_of(&Csr::Pem(&knock.csr)).inspect_err(|_| self.inner.waiting.all().tries.failed(from))?;
+        self.inner.waiting.all().knock(knock, key, now, clock::unix_ms())
     }
 
     /// Who waits, the one that has waited longest first.
@@ -257,7 +266,6 @@ impl Pki {
             labels: labels.clone(),
         };
         self.inner.allow.set(&device, Some(known), None).await?;
-        drop(held);
         let joined = Joined {
             device: device.clone(),
             chain: issued.chain,
@@ -268,6 +276,8 @@ impl Pki {
         if let Some(waiting) = self.inner.waiting.all().by_nonce.get_mut(&one.knock.nonce) {
             waiting.let_in = Some((joined, proof));
         }
+        // Not before it is known that this one is in: the code of one device is good for one name.
+        drop(held);
         Ok(LetIn { device, from: one.knock.from })
     }
 

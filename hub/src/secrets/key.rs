@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use outrigger_trust::{FileError, RestKey, SealError, write_private};
@@ -50,6 +51,9 @@ pub(super) fn open(state_dir: &Path, credentials: Option<&Path>) -> Result<RestK
     }
     let path = state_dir.join(FILE);
     if let Some(key) = read(&path)? {
+        // Whoever has copied it back may have left it open.
+        let private = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+        private.map_err(|source| KeyProblem::Read { path, source })?;
         return Ok(key);
     }
     let key = RestKey::fresh()?;
@@ -69,14 +73,14 @@ fn read(path: &Path) -> Result<Option<RestKey>, KeyProblem> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
     fn the_key_is_made_once_and_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let made = open(folder.path(), None).unwrap().reveal();
+        // As somebody may leave it who has copied it back.
+        fs::set_permissions(folder.path().join(FILE), fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(open(folder.path(), None).unwrap().reveal(), made);
         let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

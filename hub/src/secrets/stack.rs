@@ -107,11 +107,20 @@ impl Secrets {
         {
             return Ok((*version, false));
         }
+        let foreign = || StackFileProblem::Foreign { kind, name: name.clone() };
+        if !for_whom.may_use_all && !is_of(stack, name) {
+            // The same whether there is one or not, and whoever it belongs to.
+            return Err(foreign());
+        }
+        let told = |problem| match problem {
+            SecretProblem::Owner { .. } | SecretProblem::Twin { .. } if !for_whom.may_use_all => foreign(),
+            other => other.into(),
+        };
         if for_whom.is_trial {
-            self.check(&new, &self.kept())?;
+            self.check(&new, &self.kept()).map_err(told)?;
             return Ok((for_whom.now_unix_ms.max(newest.map_or(0, |(newest, _)| newest + 1)), true));
         }
-        Ok((self.set_alone(new).await?, true))
+        Ok((self.set_alone(new).await.map_err(told)?, true))
     }
 
     fn give_external(
@@ -131,4 +140,9 @@ impl Secrets {
         let missing = || StackFileProblem::Missing { kind, name: name.clone() };
         found.map(|(version, _)| version).ok_or_else(missing)
     }
+}
+
+/// Whether a name is one that Compose gives to what this stack defines.
+fn is_of(stack: &StackName, name: &FileName) -> bool {
+    name.as_str().strip_prefix(stack.as_str()).is_some_and(|rest| rest.starts_with('_'))
 }

@@ -107,6 +107,16 @@ async fn a_stack_brings_its_own_secrets_along_and_uses_others_only_if_it_may() {
     assert_eq!(foreign.0, 403);
     assert_eq!(put(&hub, "/v1/secrets/fleet-db", &hub.admin, json!({ "content": CANARY })).await.0, 200);
     assert_eq!(apply(&hub, "shop", &limited, "external: true, name: fleet-db").await, foreign);
+    // Nor does a file of his take the name of another's, or tell whether there is one, and whose.
+    assert_eq!(apply(&hub, "vault", &hub.admin, "file: ./db.txt, name: theirs").await.0, 200);
+    let taken = apply(&hub, "shop", &limited, "file: ./db.txt, name: theirs").await;
+    let (twin, free) = ("file: ./db.txt, name: THEIRS", "file: ./db.txt, name: nobodys");
+    for definition in [twin, free] {
+        let told = apply(&hub, "shop", &limited, definition).await;
+        let name = definition.rsplit(' ').next().unwrap();
+        assert_eq!((told.0, told.1.to_string()), (403, taken.1.to_string().replace("theirs", name)), "{definition}");
+    }
+    assert!(taken.0 == 403 && !taken.1.to_string().contains("vault"), "{taken:?}");
     // Once somebody who may has let the stack use it, the limited one may go on with it.
     assert_eq!(apply(&hub, "shop", &hub.admin, "external: true, name: fleet-db").await.0, 200);
     assert_eq!(apply(&hub, "shop", &limited, "external: true, name: fleet-db").await.0, 200);

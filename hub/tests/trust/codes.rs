@@ -105,6 +105,19 @@ async fn somebody_with_another_key_is_not_let_in_by_the_code_of_a_device() {
     assert!(world.pki.allow().all().is_empty());
 }
 
+/// Looking at a request costs a signature's check, and anybody can send one.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_nonsense_has_to_wait_and_who_waits_already_waits_on() {
+    let world = World::start().await;
+    let device = Newcomer::who_sees(world.pki.pin(), "pi");
+    assert!(matches!(world.pki.knock(device.knock.clone()), Ok(Knocked::Waits { is_new: true })));
+    let nonsense = |nonce| Knock { csr: "nonsense".into(), nonce: [nonce; 32], ..device.knock.clone() };
+    let refused: Vec<_> = (1..100).map(|nonce| world.pki.knock(nonsense(nonce)).unwrap_err()).collect();
+    assert!(matches!(refused[0], KnockError::Request(_)), "{refused:?}");
+    assert_eq!(refused.last(), Some(&KnockError::Limited));
+    assert!(matches!(world.pki.knock(device.knock.clone()), Ok(Knocked::Waits { is_new: false })));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_code_lets_its_own_device_in_among_all_that_wait() {
     let world = World::start().await;

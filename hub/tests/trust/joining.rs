@@ -82,7 +82,10 @@ async fn an_invite_for_one_name_lets_no_other_in() {
     let world = World::start().await;
     let (token, _) = world.invite(1, Some("pi-7")).await;
     let key = DeviceKey::fresh().unwrap();
-    assert_eq!(world.join(&token, "pi-8", &key).await.unwrap_err(), JoinError::Refused(Refusal::OtherName));
+    assert_eq!(
+        world.join(&token, "pi-8", &key).await.unwrap_err(),
+        JoinError::Refused(Refusal::OtherName("pi-7".parse().unwrap()))
+    );
     world.join(&token, "pi-7", &key).await.unwrap();
 }
 

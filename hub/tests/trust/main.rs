@@ -6,6 +6,7 @@
 mod authority;
 mod codes;
 mod connecting;
+mod emqx;
 mod flooding;
 mod joining;
 mod sealed;

@@ -17,14 +17,14 @@ const HEADER: usize = 12;
 
 /// A question that can be answered or handed on.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(crate) struct Question {
     message: Message,
     query: Query,
 }
 
 /// Why there is no question.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unasked {
+pub(crate) enum Unasked {
     /// It is not worth an answer, or an answer could be abused: nonsense, or itself an answer.
     Silence,
     /// It is answered with this.
@@ -32,7 +32,7 @@ pub(super) enum Unasked {
 }
 
 impl Question {
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Unasked> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Unasked> {
         let header: [u8; HEADER] = bytes.get(..HEADER).and_then(|head| head.try_into().ok()).ok_or(Unasked::Silence)?;
         // An answer is never answered: two servers would go on for ever.
         if header[2] & 0x80 != 0 {
@@ -52,22 +52,22 @@ impl Question {
     }
 
     /// The name without the dot at its end.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let labels: Vec<_> = self.query.name().iter().map(String::from_utf8_lossy).collect();
         labels.join(".")
     }
 
-    pub(super) fn id(&self) -> u16 {
+    pub(crate) fn id(&self) -> u16 {
         self.message.metadata.id
     }
 
     /// Bytes of an answer by UDP.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.message.edns.as_ref().map_or(PLAIN, |edns| edns.max_payload().clamp(PLAIN, LARGEST)).into()
     }
 
     /// Those of the addresses that are asked for; none is an answer, too.
-    pub(super) fn addresses(&self, all: &[IpAddr]) -> Message {
+    pub(crate) fn addresses(&self, all: &[IpAddr]) -> Message {
         let kind = self.query.query_type();
         let wants = |is: RecordType| kind == is || kind == RecordType::ANY;
         let mut answer = self.answer(ResponseCode::NoError);
@@ -83,7 +83,7 @@ impl Question {
     }
 
     /// The name of an address.
-    pub(super) fn pointer(&self, to: &str) -> Message {
+    pub(crate) fn pointer(&self, to: &str) -> Message {
         let mut answer = self.answer(ResponseCode::NoError);
         let is_asked = matches!(self.query.query_type(), RecordType::PTR | RecordType::ANY);
         if let Some(to) = Name::from_utf8(format!("{to}.")).ok().filter(|_| is_asked) {
@@ -93,7 +93,7 @@ impl Question {
     }
 
     /// An answer without records.
-    pub(super) fn answer(&self, code: ResponseCode) -> Message {
+    pub(crate) fn answer(&self, code: ResponseCode) -> Message {
         let mut answer = Message::new(self.id(), MessageType::Response, OpCode::Query);
         answer.metadata.recursion_desired = self.message.metadata.recursion_desired;
         answer.metadata.recursion_available = true;
@@ -109,13 +109,13 @@ impl Question {
     }
 
     /// The bytes of an answer; one that is longer than there is room for says so and is asked for again by TCP.
-    pub(super) fn bytes(answer: &Message, room: usize) -> Option<Vec<u8>> {
+    pub(crate) fn bytes(answer: &Message, room: usize) -> Option<Vec<u8>> {
         let bytes = answer.to_vec().ok()?;
         if bytes.len() <= room { Some(bytes) } else { answer.truncate().to_vec().ok() }
     }
 
     /// Whether these bytes of another server answer this question, under this number.
-    pub(super) fn is_answered_by(&self, bytes: &[u8], id: u16) -> bool {
+    pub(crate) fn is_answered_by(&self, bytes: &[u8], id: u16) -> bool {
         // The bytes of the name are compared as they are, with upper and lower case: what a server does not repeat is not
         // its answer (draft-vixie-dnsext-dns0x20).
         let is_answer = bytes.get(2).is_some_and(|flags| flags & 0x80 != 0);

@@ -16,7 +16,7 @@
 mod answer;
 mod forward;
 mod limits;
-mod message;
+pub(crate) mod message;
 mod names;
 mod resolvers;
 mod serve;

@@ -1,8 +1,8 @@
 //! For services that say so: HTTP/1.1 requests that may be sent a second time are, on another copy, if the first has not
 //! answered with a single byte. Everything else passes as it comes.
 
-mod request;
-mod response;
+pub(crate) mod request;
+pub(crate) mod response;
 
 use std::io;
 use std::pin::Pin;

@@ -8,7 +8,7 @@ const MAX_HEADERS: usize = 100;
 
 /// What the bytes of a client are, as far as they have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Too little to say.
     Partial,
     /// So many bytes are a request that may be sent again.
@@ -19,15 +19,15 @@ pub(super) enum Request {
 
 /// What must be known of a request to find the end of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// The answer has no body whatever its head says.
-    pub(super) is_head: bool,
+    pub(crate) is_head: bool,
     /// The client wants no further answer on this connection.
-    pub(super) is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 /// Looks at what has come so far. Whatever two readers could take differently is opaque.
-pub(super) fn look(bytes: &[u8]) -> Request {
+pub(crate) fn look(bytes: &[u8]) -> Request {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let head = match request.parse(bytes) {
@@ -62,12 +62,12 @@ pub(super) fn look(bytes: &[u8]) -> Request {
 }
 
 /// Digits and nothing else.
-pub(super) fn number(text: &[u8]) -> Option<usize> {
+pub(crate) fn number(text: &[u8]) -> Option<usize> {
     let is_plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(text).ok().filter(|_| is_plain)?.parse().ok()
 }
 
-pub(super) fn has_token(list: &[u8], token: &str) -> bool {
+pub(crate) fn has_token(list: &[u8], token: &str) -> bool {
     list.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 

@@ -10,7 +10,7 @@ const MAX_LINE: usize = 1024;
 
 /// Follows an answer while it passes.
 #[derive(Debug)]
-pub(super) struct Response {
+pub(crate) struct Response {
     shape: Shape,
     state: State,
     is_last: bool,
@@ -32,7 +32,7 @@ enum State {
 
 /// How far the answer has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(crate) enum Progress {
     /// There is more to come.
     More,
     /// It ended in these bytes, and another may follow.
@@ -42,12 +42,12 @@ pub(super) enum Progress {
 }
 
 impl Response {
-    pub(super) fn new(shape: Shape) -> Self {
+    pub(crate) fn new(shape: Shape) -> Self {
         Self { shape, state: State::Head(vec![]), is_last: shape.is_last }
     }
 
     /// Looks at the next bytes.
-    pub(super) fn pass(&mut self, mut bytes: &[u8]) -> Progress {
+    pub(crate) fn pass(&mut self, mut bytes: &[u8]) -> Progress {
         while !bytes.is_empty() {
             let taken = match self.step(bytes) {
                 Some(taken) => taken,

@@ -27,6 +27,8 @@ use crate::table::Table;
 
 pub use identity::IdentityError;
 pub(crate) use keep::keep;
+#[cfg(feature = "fuzz")]
+pub(crate) use link::called;
 pub(crate) use link::{Link, MeshStream, ahead, prepare as keep_awake};
 use open::Asked;
 pub(crate) use open::{Answer, Open};

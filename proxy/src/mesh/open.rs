@@ -77,7 +77,7 @@ impl Open {
 }
 
 impl Asked {
-    pub(super) async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    pub(crate) async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let body = postcard::to_stdvec(self).map_err(io::Error::other)?;
         let length = u16::try_from(body.len()).map_err(io::Error::other)?;
         let mut all = vec![VERSION];
@@ -88,7 +88,7 @@ impl Asked {
     }
 
     /// None: it is of another version or makes no sense.
-    pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
+    pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
         let mut head = [0; 3];
         from.read_exact(&mut head).await?;
         let [version, low, high] = head;
@@ -103,13 +103,13 @@ impl Asked {
 }
 
 impl Answer {
-    pub(super) async fn write(self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    pub(crate) async fn write(self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let byte = ANSWERS.iter().find(|(_, answer)| *answer == self).map_or(5, |found| found.0);
         to.write_all(&[byte]).await?;
         to.flush().await
     }
 
-    pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
+    pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
         let byte = from.read_u8().await?;
         Ok(ANSWERS.iter().find(|(known, _)| *known == byte).map_or(Self::Unknown, |found| found.1))
     }

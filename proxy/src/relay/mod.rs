@@ -29,14 +29,14 @@ enum Met {
     Busy,
 }
 
-async fn write_name(to: &mut (impl AsyncWrite + Unpin), name: &DeviceName) -> io::Result<()> {
+pub(crate) async fn write_name(to: &mut (impl AsyncWrite + Unpin), name: &DeviceName) -> io::Result<()> {
     let text = name.as_str().as_bytes();
     let length = u8::try_from(text.len()).map_err(io::Error::other)?;
     to.write_all(&[&[VERSION, length], text].concat()).await?;
     to.flush().await
 }
 
-async fn read_name(from: &mut (impl AsyncRead + Unpin)) -> io::Result<DeviceName> {
+pub(crate) async fn read_name(from: &mut (impl AsyncRead + Unpin)) -> io::Result<DeviceName> {
     let mut head = [0; 2];
     from.read_exact(&mut head).await?;
     let [version, length] = head;

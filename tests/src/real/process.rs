@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -24,15 +24,23 @@ pub struct Process {
 impl Process {
     /// Starts `program` with its output appended to `log`.
     pub fn start<S: AsRef<OsStr>>(program: &Path, words: impl IntoIterator<Item = S>, log: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(words);
+        Self::spawn(command, log)
+    }
+
+    /// Starts what is ready to start, with its output appended to `log`.
+    pub fn spawn(mut command: Command, log: &Path) -> Result<Self> {
         let log = File::options().create(true).append(true).open(log).with_context(|| format!("{}", log.display()))?;
-        let child = Command::new(program)
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         Ok(Self { child })
+    }
+
+    /// Waits for its end, which somebody else has brought about.
+    pub fn wait(mut self) -> Result<ExitStatus> {
+        let look = || self.child.try_wait()?.context("it runs");
+        Ok(eventually("the program ends", ENDS_WITHIN, look)?.0)
     }
 
     /// Its process id.

@@ -1,0 +1,5 @@
+//! The target `frames`, guided by coverage (`fuzz/guided`).
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| outrigger_fuzz::check("frames", bytes));
