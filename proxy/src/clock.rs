@@ -11,12 +11,6 @@ pub(crate) fn now() -> Moment {
     Moment(u64::try_from(ms).unwrap_or_default())
 }
 
-/// Seconds since 1970, and microseconds; shown and nothing else.
-pub(crate) fn time_of_day() -> (i64, i64) {
-    let time = clock_gettime(ClockId::Realtime);
-    (time.tv_sec, time.tv_nsec / 1000)
-}
-
 /// For durations, finer than [`now`], as tokio's timers count.
 pub(crate) fn instant() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "this is the file that reads clocks")]

@@ -13,7 +13,7 @@ use crate::control::{Mesh, Observed, Wanted, frame};
 use crate::dns::message::{Question, Unasked};
 use crate::http::request::{Request, Shape, look};
 use crate::http::response::{Progress, Response};
-use crate::mesh::{Open, called};
+use crate::mesh::{Asked, called};
 use crate::relay::{read_name, write_name};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -88,11 +88,11 @@ pub fn frames(bytes: &[u8]) -> bool {
     let Some((kind, mut bytes)) = bytes.split_first() else { return false };
     block_on(async {
         match kind % 4 {
-            0 => match Open::read(&mut bytes).await {
-                Ok(Some(open)) => {
+            0 => match Asked::read(&mut bytes).await {
+                Ok(Some(asked)) => {
                     let mut wire = vec![];
-                    open.write(&mut wire).await.unwrap();
-                    assert_eq!(Open::read(&mut wire.as_slice()).await.unwrap(), Some(open));
+                    asked.write(&mut wire).await.unwrap();
+                    assert_eq!(Asked::read(&mut wire.as_slice()).await.unwrap(), Some(asked));
                     true
                 }
                 _ => false,
@@ -135,7 +135,7 @@ pub fn streams(bytes: &[u8]) -> bool {
         let mut opened = 0;
         while let Some(mut stream) = take.recv().await {
             opened += 1;
-            let _ = Open::read(&mut stream).await;
+            let _ = Asked::read(&mut stream).await;
         }
         serve.await.unwrap();
         read.abort();

@@ -63,7 +63,11 @@ impl Limits {
             }
         }
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(SPARE_FILES) / 2;
-        let most = usize::try_from(files).unwrap_or(MOST).min(MOST);
+        Self::of_connections(usize::try_from(files).unwrap_or(MOST).min(MOST))
+    }
+
+    /// So many, of which one source may have its part.
+    pub(crate) fn of_connections(most: usize) -> Self {
         Self::new(most, (most / SHARE).max(1))
     }
 

@@ -89,7 +89,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let ports = redirected.ports().map_err(RunError::Listen)?;
     let (orders, wanted) = watch::channel(None);
     let observed = watch::Sender::new(Observed::default());
-    let limits = settings.connections.map_or_else(Limits::of_this_process, Limits::new);
+    let limits = settings.connections.map_or_else(Limits::of_this_process, Limits::of_connections);
     let shared = Arc::new(Shared::new(Table::empty(), limits));
     let (taken, trouble) = (Taken::default(), Trouble::default());
 

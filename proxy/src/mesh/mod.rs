@@ -30,8 +30,7 @@ pub(crate) use keep::keep;
 #[cfg(feature = "fuzz")]
 pub(crate) use link::called;
 pub(crate) use link::{Link, MeshStream, ahead, prepare as keep_awake};
-use open::Asked;
-pub(crate) use open::{Answer, Open};
+pub(crate) use open::{Answer, Asked, Open};
 pub(crate) use server::{Way, attend, meet};
 
 /// A device that the hub no longer speaks of may finish what it has for this long: its last copy may just have been moved.

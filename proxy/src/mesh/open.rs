@@ -16,7 +16,7 @@ const MAX_OPEN: usize = 512;
 
 /// What a stream is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// Whether anybody is there; answered at once.
     Line,
     /// A copy.
