@@ -85,6 +85,9 @@ pub struct Routes {
     pub peers: Vec<Peer>,
     /// In the order of their names.
     pub services: Vec<ServiceRoutes>,
+    /// Devices that may come to the published ports of copies here; none: any of the fleet, as far as its certificate says
+    /// so. In the order of their names.
+    pub admitted: Option<Vec<DeviceName>>,
 }
 
 /// Another device.
@@ -112,7 +115,7 @@ pub struct ServiceRoutes {
     /// Its copies that take requests, or finish those they have.
     pub endpoints: Vec<Endpoint>,
     /// Devices that may reach every port of its copies here (indices into [`Routes::peers`]). To the ports that are
-    /// published every device may come.
+    /// published [`Routes::admitted`] may come.
     pub callers: Vec<u16>,
 }
 

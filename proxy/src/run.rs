@@ -16,7 +16,7 @@ use crate::control::{self, Observed, Wanted};
 use crate::dns;
 use crate::kernel::{self, Trouble};
 use crate::limits::Limits;
-use crate::listen::{self, Redirected, Taken};
+use crate::listen::{self, Taken};
 use crate::mesh;
 use crate::relay;
 use crate::shared::Shared;
@@ -72,9 +72,6 @@ pub enum RunError {
     /// A socket of systemd is of no use.
     #[error("the socket that systemd has handed over cannot be used")]
     Handed(#[source] io::Error),
-    /// There is no way in for containers.
-    #[error("cannot listen for containers")]
-    Listen(#[source] io::Error),
 }
 
 /// Runs until `shutdown` ends, or nobody has needed it for a while.
@@ -85,8 +82,6 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     // An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = listen_for_agent(&settings.control)?;
-    let redirected = Redirected::open().map_err(RunError::Listen)?;
-    let ports = redirected.ports().map_err(RunError::Listen)?;
     let (orders, wanted) = watch::channel(None);
     let observed = watch::Sender::new(Observed::default());
     let limits = settings.connections.map_or_else(Limits::of_this_process, Limits::of_connections);
@@ -97,10 +92,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let mut tasks = JoinSet::new(); // dropped with us, and with it all that these have opened
     tasks.spawn(control::serve(listener, orders, observed.subscribe()));
     tasks.spawn(listen::keep_published(Arc::clone(&shared), taken.clone()));
-    tasks.spawn(listen::serve_redirected(Arc::clone(&shared), redirected));
     tasks.spawn(mesh::keep(Arc::clone(&shared)));
     tasks.spawn(relay::keep(Arc::clone(&shared)));
-    tasks.spawn(kernel::keep(Arc::clone(&shared), settings.scope.clone(), ports, trouble.clone()));
+    tasks.spawn(kernel::keep(Arc::clone(&shared), settings.scope.clone(), trouble.clone()));
     tasks.spawn(dns::run(wanted.clone(), unnamed));
     tasks.spawn(observe(Arc::clone(&shared), taken, trouble, names, observed));
     info!("the proxy runs");

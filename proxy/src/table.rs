@@ -19,6 +19,7 @@ pub(crate) struct Table {
     services: HashMap<ServiceRef, Arc<Service>>,
     virtuals: HashMap<IpAddr, (usize, ServiceRef)>,
     published: BTreeMap<(PortProtocol, u16), (ServiceRef, u16)>,
+    admitted: Option<HashSet<DeviceName>>,
 }
 
 /// A service.
@@ -75,7 +76,8 @@ impl Table {
                 published.entry((port.protocol, port.port)).or_insert_with(|| (routes.service.clone(), port.target));
             }
         }
-        Self { wanted, is_empty: false, services, virtuals, published }
+        let admitted = wanted.routes.admitted.as_ref().map(|names| names.iter().cloned().collect());
+        Self { wanted, is_empty: false, services, virtuals, published, admitted }
     }
 
     /// Nothing has been said yet.
@@ -121,15 +123,20 @@ impl Table {
         Some(Virtual { network: network.name.clone(), service: Arc::clone(self.services.get(service)?) })
     }
 
-    /// Whether a device of the fleet may speak with us at all: one that the hub says has business here, or any while a copy here
-    /// has a published port, because every device opens that. Each stream is judged once more, by copy and port.
+    /// Whether a device of the fleet may speak with us at all: one that the hub says has business here, or that may come to a
+    /// published port of a copy here. Each stream is judged once more, by copy and port.
     pub(crate) fn admits(&self, device: &DeviceName) -> bool {
         let is_public = || {
             let mut services = self.wanted.routes.services.iter();
             services
                 .any(|one| !one.published.is_empty() && one.endpoints.iter().any(|endpoint| endpoint.peer.is_none()))
         };
-        self.peer(device).is_some() || is_public()
+        self.peer(device).is_some() || (self.is_of_fleet(device) && is_public())
+    }
+
+    /// Whether the hub counts it among the devices that open published ports; it names them as long as they are not too many.
+    fn is_of_fleet(&self, device: &DeviceName) -> bool {
+        self.admitted.as_ref().is_none_or(|admitted| admitted.contains(device))
     }
 
     pub(crate) fn peer(&self, device: &DeviceName) -> Option<&Peer> {
@@ -146,7 +153,8 @@ impl Table {
     ) -> Option<(&LocalCopy, &Arc<Service>)> {
         let copy = self.wanted.copies.iter().find(|copy| copy.placement == placement)?;
         let service = self.services.get(&copy.service)?;
-        let may = service.callers.contains(caller) || service.published.contains(&(protocol, port));
+        let may = service.callers.contains(caller)
+            || (service.published.contains(&(protocol, port)) && self.is_of_fleet(caller));
         may.then_some((copy, service))
     }
 
@@ -155,7 +163,8 @@ impl Table {
         let here = self.wanted.copies.iter().filter_map(|copy| self.services.get(&copy.service));
         let (open, closed): (Vec<_>, Vec<_>) = here.partition(|service| !service.published.is_empty());
         if !open.is_empty() {
-            return self.wanted.routes.peers.iter().map(|peer| &peer.device).collect();
+            let named = self.wanted.routes.peers.iter().map(|peer| &peer.device);
+            return named.chain(self.admitted.iter().flatten()).collect();
         }
         closed.into_iter().flat_map(|service| &service.callers).collect()
     }

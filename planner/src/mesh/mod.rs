@@ -207,9 +207,15 @@ impl Fleet {
         let hosted: BTreeSet<ServiceIx> =
             copies.filter_map(|id| self.placements.get(id)).map(|copy| copy.service).collect();
         let mesh = Arc::make_mut(&mut self.mesh);
+        let before = mesh.peers.len();
         match now {
             Some(facts) => drop(mesh.peers.insert(ix, facts)),
             None => drop(mesh.peers.remove(&ix)),
+        }
+        // Whoever serves a published port is told who may come to it, as long as these are few enough to be named.
+        if mesh.peers.len() != before && before.min(mesh.peers.len()) <= routes::MOST_ADMITTED + 1 {
+            let public = mesh.published.iter().filter_map(|six| mesh.known.get(six));
+            mesh.changed.extend(public.flat_map(|known| &known.hosts).copied());
         }
         mesh.changed.insert(ix);
         for six in &hosted {

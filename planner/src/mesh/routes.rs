@@ -12,6 +12,9 @@ use crate::table::{DeviceIx, ServiceIx};
 /// Copies of one service that a device is told of. Of more, each device gets its own part, so that the routes of a service
 /// with thousands of copies stay small and all copies have callers.
 const MOST_ENDPOINTS: usize = 256;
+/// Devices that are named to those with copies of services with published ports: some 10 kB, told anew when one joins or is
+/// removed. In larger fleets any certificate of the fleet counts for these ports (decision 0021).
+pub(super) const MOST_ADMITTED: usize = 1000;
 /// Devices that a device can be told of.
 const MOST_PEERS: usize = u16::MAX as usize;
 
@@ -34,7 +37,17 @@ impl Fleet {
             Some(Peer { device: device.name.clone(), addresses: addresses(own, facts), port: facts.port })
         });
         let peers = peers.collect();
-        Some(Routes { fleet: self.id(), epoch: self.epoch(), number: 0, relay_port: None, peers, services })
+        let is_public = seen.iter().any(|known| !known.published.is_empty() && known.hosts.contains(&ix));
+        let admitted = is_public.then(|| self.admitted(ix)).flatten();
+        Some(Routes { fleet: self.id(), epoch: self.epoch(), number: 0, relay_port: None, peers, services, admitted })
+    }
+
+    /// All other devices, because each opens the published ports; none: too many to name.
+    fn admitted(&self, ix: DeviceIx) -> Option<Vec<DeviceName>> {
+        let others = self.mesh.peers.keys().filter(|other| **other != ix);
+        let mut names: Vec<_> = others.filter_map(|other| Some(self.devices.get(*other)?.name.clone())).collect();
+        names.sort();
+        (names.len() <= MOST_ADMITTED).then_some(names)
     }
 
     /// The services that a device sees, by name.

@@ -30,6 +30,9 @@ impl World {
             let now = self.fleet.routes(device.name);
             assert_eq!(kept, now.as_ref(), "a change of the routes of {} was missed at {}", device.name, self.now);
             let Some(routes) = kept else { continue };
+            for admitted in routes.admitted.iter().flatten() {
+                assert!(self.fleet.device(admitted).is_some(), "{} admits {admitted}, which was removed", device.name);
+            }
             let own = self.networks_of(device.name);
             for service in &routes.services {
                 self.check_endpoints(service);

@@ -45,6 +45,7 @@ pub(super) struct Applied {
     table: String,
     rules: Option<Rules>,
     v6: BTreeSet<(String, Ipv6Addr)>,
+    guards: bool,
 }
 
 impl Applied {
@@ -52,7 +53,12 @@ impl Applied {
     pub(super) fn new(scope: String) -> Self {
         let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
         let table = format!("outrigger_{}", scope.chars().map(plain).collect::<String>());
-        Self { table, rules: None, v6: BTreeSet::new() }
+        Self { table, rules: None, v6: BTreeSet::new(), guards: false }
+    }
+
+    /// Whether rules are in force, of whatever time.
+    pub(super) fn guards(&self) -> bool {
+        self.guards
     }
 
     pub(super) async fn apply(&mut self, rules: Rules) -> Result<(), KernelError> {
@@ -67,6 +73,7 @@ impl Applied {
             return Ok(());
         }
         guarded?;
+        self.guards = rules != Rules::default();
         self.rules = None;
         let ip = rules.ip();
         if !ip.is_empty() {

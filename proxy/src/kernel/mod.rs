@@ -4,12 +4,15 @@
 mod apply;
 mod rules;
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::listen::Ports;
+use crate::control::LocalNetwork;
+use crate::listen::{Ports, Redirected, serve_redirected};
 use crate::shared::Shared;
 use apply::Applied;
 use rules::Rules;
@@ -43,21 +46,62 @@ impl Trouble {
     }
 }
 
-/// Keeps the kernel as the table wants it, until it is cancelled. `scope` names our rules among those of others.
-pub(crate) async fn keep(shared: Arc<Shared>, scope: String, ports: Ports, trouble: Trouble) {
+/// Keeps the kernel and the listeners behind virtual addresses as the table wants them, until it is cancelled. `scope` names
+/// our rules among those of others.
+pub(crate) async fn keep(shared: Arc<Shared>, scope: String, trouble: Trouble) {
     let mut tables = shared.tables();
     let mut applied = Applied::new(scope);
+    let mut listeners = Listeners::default();
     let mut failed = 0;
     loop {
-        let rules = Rules::of(&tables.borrow_and_update().wanted.networks, ports);
-        let result = applied.apply(rules).await;
+        let table = Arc::clone(&tables.borrow_and_update());
+        let result = set_up(&shared, &table.wanted.networks, &mut applied, &mut listeners).await;
+        drop(table);
         failed = if result.is_err() { failed + 1 } else { 0 };
-        trouble.set(&shared, result.err().map(|error| error.to_string()));
+        trouble.set(&shared, result.err());
         tokio::select! { // both may be cancelled
             changed = tables.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(if failed < EAGER { AGAIN } else { SELDOM }), if failed > 0 => (),
         }
     }
+}
+
+/// The listeners to which the rules lead. They exist only while rules do, which keep everybody else out.
+#[derive(Debug, Default)]
+struct Listeners(Option<(Ports, JoinSet<()>)>);
+
+impl Listeners {
+    fn open(&mut self, shared: &Arc<Shared>) -> io::Result<Ports> {
+        if let Some((ports, _)) = &self.0 {
+            return Ok(*ports);
+        }
+        let redirected = Redirected::open()?;
+        let ports = redirected.ports()?;
+        let mut task = JoinSet::new();
+        task.spawn(serve_redirected(Arc::clone(shared), redirected));
+        self.0 = Some((ports, task));
+        Ok(ports)
+    }
+}
+
+async fn set_up(
+    shared: &Arc<Shared>,
+    networks: &[LocalNetwork],
+    applied: &mut Applied,
+    listeners: &mut Listeners,
+) -> Result<(), String> {
+    let rules = if networks.is_empty() {
+        Rules::default()
+    } else {
+        let opened = listeners.open(shared);
+        Rules::of(networks, opened.map_err(|error| format!("cannot listen for containers: {error}"))?)
+    };
+    let result = applied.apply(rules).await;
+    if !applied.guards() {
+        // Streams that stand go on.
+        listeners.0 = None;
+    }
+    result.map_err(|error| error.to_string())
 }
 
 /// Takes back what a proxy with this scope has set up.

@@ -1,5 +1,6 @@
 //! Containers reach services under virtual addresses, on any port, by both versions of IP, and only in their own networks.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -136,14 +137,27 @@ async fn whoever_is_not_in_the_network_is_refused_also_with_the_right_address() 
     scene.device.stop().await;
 }
 
+/// TCP ports on which somebody in this place listens.
+fn listens(place: &Place) -> BTreeSet<u16> {
+    let all = [place.output("cat", "/proc/net/tcp"), place.output("cat", "/proc/net/tcp6")].concat();
+    let ports = all.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        (fields.get(3) == Some(&"0A")).then(|| fields[1].rsplit(':').next().unwrap().to_owned())
+    });
+    ports.map(|port| u16::from_str_radix(&port, 16).unwrap()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_go_with_the_networks_and_come_back_with_them() {
     let mut scene = scene(&[80]).await;
     eventually(async || ask_from(&scene.client, VIRTUAL, 80).await.ok()).await;
     let networks = std::mem::take(&mut scene.device.wanted.networks);
-    scene.device.publish(80);
+    let open = scene.device.publish(80).port();
     scene.device.want().await;
     eventually(async || (!scene.host.output("nft", "list ruleset").contains("outrigger")).then_some(())).await;
+    // Without rules that keep others out, nobody listens behind them: what listens is named.
+    let named = [scene.device.mesh_port().await, open];
+    eventually(async || listens(&scene.host).iter().all(|port| named.contains(port)).then_some(())).await;
     scene.device.wanted.networks = networks;
     scene.device.want().await;
     eventually(async || ask_from(&scene.client, VIRTUAL, 80).await.ok()).await;

@@ -76,9 +76,17 @@ async fn a_device_reaches_published_ports_of_others_and_nothing_else_unless_it_i
     b.publish(web.port);
     b.want().await;
     eventually(async || ask(open).await.ok()).await;
-    // Also for those of which this one has never heard: in a large fleet nobody is told of everybody, and who can reach the
-    // device can reach its published ports without a certificate, too.
+    // In a fleet that is too large for its devices to be named, also for those of which this one has never heard.
     b.wanted.routes.peers.clear();
+    b.want().await;
+    eventually(async || ask(open).await.ok()).await;
+    // Where they are named, one that is not named is none of the fleet any more, whatever certificate it has.
+    let count = web.count();
+    b.wanted.routes.admitted = Some(vec!["c".parse().unwrap()]);
+    b.want().await;
+    ask(open).await.unwrap_err();
+    assert_eq!(web.count(), count, "nothing came through, although the connection stood");
+    b.wanted.routes.admitted = Some(vec!["a".parse().unwrap()]);
     b.want().await;
     eventually(async || ask(open).await.ok()).await;
     a.stop().await;
