@@ -80,6 +80,9 @@ pub struct Device {
     /// How the service network does there; none: the device takes no part in it, or has not said yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<crate::DeviceNetwork>,
+    /// Why it is kept out until it is approved or joins anew; none: it may connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
     /// What the operator should look at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<DeviceWarning>,

@@ -22,6 +22,12 @@ impl Cell {
     pub fn toned(tone: Tone, text: impl AsRef<str>) -> Self {
         Self { text: inert(text.as_ref()).into_owned(), tone }
     }
+
+    /// What stands in it.
+    #[cfg(test)]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 impl<T: AsRef<str>> From<T> for Cell {

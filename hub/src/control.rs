@@ -260,6 +260,8 @@ fn reporter(happening: &Happening) -> Option<DeviceName> {
         | Happening::Down { .. }
         | Happening::NameTaken { .. }
         | Happening::Flooding { .. }
+        | Happening::Garbage { .. }
+        | Happening::FoughtOver { .. }
         | Happening::Kept { .. } => None,
     }
 }
@@ -271,6 +273,8 @@ fn to_input(happening: Happening) -> Input {
         Happening::Down { reason } => Input::LinkDown { reason },
         Happening::NameTaken { device, by } => Input::NameTaken { device, by },
         Happening::Flooding { device } => Input::Flooding(device),
+        Happening::Garbage { device, reason } => Input::Garbage { device, reason },
+        Happening::FoughtOver { device } => Input::FoughtOver(device),
         Happening::Kept { device } => Input::Kept(device),
     }
 }

@@ -267,7 +267,15 @@ async fn garbage_and_oversized_payloads_are_dropped_and_the_session_goes_on() {
         pi.publish("or/1/pi/status", QoS::AtLeastOnce, garbage).await;
         assert!(matches!(pi.next().await.unwrap(), Packet::PubAck(_)));
     }
+    match timeout(SOON, broker.happenings.recv()).await.unwrap().unwrap() {
+        Happening::Garbage { device, .. } => assert_eq!(device, name("pi")),
+        other => panic!("{other:?}"),
+    }
     pi.publish("or/1/pi/report", QoS::AtMostOnce, vec![1; 100_000]).await;
+    match timeout(SOON, broker.happenings.recv()).await.unwrap().unwrap() {
+        Happening::Garbage { device, .. } => assert_eq!(device, name("pi"), "another channel, another complaint"),
+        other => panic!("{other:?}"),
+    }
     pi.say("pi", &report(5)).await;
     assert_eq!(broker.heard().await, (name("pi"), report(5)));
     assert_eq!(broker.totals().malformed, 5);

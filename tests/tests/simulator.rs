@@ -9,6 +9,8 @@ use outrigger_tests::sim::{ALL_BUGS, Bug, Detail, Failure, Setup, campaign, repo
 
 /// Seeds in an ordinary test run; a nightly one takes more.
 const SEEDS: u64 = 300;
+/// Seeds beyond the first [`SEEDS`] that once broke something.
+const PINNED: [u64; 1] = [0x340];
 /// Within so many seeds each planted bug is found.
 const SEEDS_PER_BUG: u64 = 200;
 
@@ -41,6 +43,14 @@ fn the_fleet_keeps_its_promises_under_random_faults() {
     if seeds >= SEEDS {
         let missing = found.sometimes.missing();
         assert!(missing.is_empty(), "these never happened, so nothing is shown about them: {missing:?}");
+    }
+}
+
+#[test]
+fn seeds_that_once_broke_something_hold() {
+    for seed in PINNED {
+        let outcome = run(setup(seed));
+        assert!(outcome.broken.is_none(), "{}", report(&Failure { seed, outcome }));
     }
 }
 

@@ -198,6 +198,9 @@ fn temperature(load: &outrigger_api::Load) -> Cell {
 
 /// What someone should know: the state's reason, the engine's trouble, the first warning.
 fn note(device: &Device) -> Cell {
+    if let Some(why) = &device.quarantined {
+        return Cell::toned(Tone::Bad, format!("in quarantine: {why}"));
+    }
     if let Some(detail) = device.detail.as_ref().filter(|_| device.state != DeviceState::Online) {
         return Cell::from(detail);
     }
@@ -210,10 +213,23 @@ fn note(device: &Device) -> Cell {
         Some(_) | None => (),
     }
     match device.warnings.as_slice() {
-        [] => Cell::default(),
+        [] => device.network.as_ref().map(detours).unwrap_or_default(),
         [one] => Cell::toned(Tone::Warning, &one.message),
         [first, others @ ..] => Cell::toned(Tone::Warning, format!("{} (and {} more)", first.message, others.len())),
     }
+}
+
+/// What requests from a device have to get around, in few words; `device show` names the others.
+fn detours(network: &DeviceNetwork) -> Cell {
+    let several = |what: &[String]| match what {
+        [] => None,
+        [one] => Some(one.clone()),
+        [first, others @ ..] => Some(format!("{first} and {} more", others.len())),
+    };
+    let relayed = several(&network.relayed).map(|others| format!("reaches {others} through the hub"));
+    let ejected = several(&network.ejected).map(|copies| format!("gets no answer from {copies}"));
+    let told: Vec<String> = ejected.into_iter().chain(relayed).collect();
+    if told.is_empty() { Cell::default() } else { Cell::toned(Tone::Warning, told.join("; ")) }
 }
 
 fn pairs(pairs: &BTreeMap<String, String>) -> String {
@@ -326,6 +342,24 @@ mod tests {
 
     use super::*;
     use crate::commands::samples;
+
+    #[test]
+    fn what_keeps_a_device_out_or_in_the_way_is_told_in_the_list() {
+        let why = "two machines with one identity".to_owned();
+        let lost = Device { state: DeviceState::Lost, detail: Some("not heard".into()), ..samples::device("pi-1") };
+        let cloned = Device { quarantined: Some(why), ..lost };
+        assert_eq!(note(&cloned).text(), "in quarantine: two machines with one identity");
+        let network = DeviceNetwork {
+            in_step: true,
+            taken: Vec::new(),
+            relayed: vec!["pi-2".into(), "pi-3".into()],
+            ejected: vec!["shop/web.1".into()],
+            trouble: None,
+        };
+        let behind = Device { network: Some(network), ..samples::device("pi-4") };
+        let told = "gets no answer from shop/web.1; reaches pi-2 and 1 more through the hub";
+        assert_eq!(note(&behind).text(), told);
+    }
 
     #[test]
     fn a_fleet_fits_in_a_table() {

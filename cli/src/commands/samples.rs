@@ -109,6 +109,7 @@ pub(crate) fn device(name: &str) -> Device {
             undervoltage: false,
         }),
         network: None,
+        quarantined: None,
         warnings: Vec::new(),
     }
 }

@@ -22,6 +22,7 @@ use mqtt5::broker::sys_topics::BrokerStats;
 use mqtt5::broker::tls_acceptor::TlsStreamWrapper;
 use mqtt5::broker::transport::BrokerTransport;
 use mqtt5::broker::{BrokerConfig, ResourceLimits, ResourceMonitor};
+use mqtt5::error::MqttError;
 use mqtt5::packet::publish::PublishPacket;
 use outrigger_protocol::{Channel, DeviceName, MAX_STATUS, MAX_WANT};
 use outrigger_trust::Certificate;
@@ -227,6 +228,7 @@ impl Broker {
             bound.clone(),
             cut.clone(),
         );
+        let named = gate.named();
         let handler = ClientHandler::new(
             transport,
             peer,
@@ -254,8 +256,12 @@ impl Broker {
                 farewell.unwrap_or(Ok(()))
             }
         };
-        if let Err(error) = ended {
-            debug!(%peer, %error, "connection ended");
+        match (ended, named.get()) {
+            (Err(error @ MqttError::PacketTooLarge { .. }), Some(device)) => {
+                self.inbox.complain(device.clone(), None, format!("{error}; its connection was cut")).await;
+            }
+            (Err(error), _) => debug!(%peer, %error, "connection ended"),
+            (Ok(()), _) => (),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mqtt5::WillMessage;
 use mqtt5::broker::{AuthProvider, AuthResult};
@@ -36,6 +36,8 @@ pub(super) struct Gate {
     flow: Mutex<Flow>,
     /// Ends the connection.
     cut: broadcast::Sender<()>,
+    /// As whom it was let in.
+    named: Arc<OnceLock<DeviceName>>,
 }
 
 /// Who has proven to be whom by its certificate.
@@ -63,7 +65,12 @@ impl Gate {
         cut: broadcast::Sender<()>,
     ) -> Self {
         let flow = Mutex::new(Flow::new(clock::now()));
-        Self { inbox, presence, place: Mutex::new(place), refused, bound, flow, cut }
+        Self { inbox, presence, place: Mutex::new(place), refused, bound, flow, cut, named: Arc::default() }
+    }
+
+    /// As whom the connection is let in, once it is.
+    pub(super) fn named(&self) -> Arc<OnceLock<DeviceName>> {
+        Arc::clone(&self.named)
     }
 
     async fn lets_in(&self, connect: &ConnectPacket, from: SocketAddr) -> AuthResult {
@@ -75,6 +82,8 @@ impl Gate {
         match refusal {
             None => {
                 self.place.lock().unwrap_or_else(PoisonError::into_inner).introduced();
+                // A connection introduces itself once.
+                let _ = connect.client_id.parse().map(|device| self.named.set(device));
                 AuthResult::success()
             }
             Some((code, reason)) => {
@@ -88,7 +97,16 @@ impl Gate {
 
     /// Whether another machine has the name and lives.
     async fn taken(&self, device: &str, from: SocketAddr) -> Option<(ReasonCode, &'static str)> {
-        let Entry::Taken { tell } = self.presence.enter(device, from.ip(), clock::now()) else { return None };
+        let tell = match self.presence.enter(device, from.ip(), clock::now()) {
+            Entry::Welcome => return None,
+            Entry::Fight => {
+                if let Ok(device) = device.parse() {
+                    self.inbox.tell(Happening::FoughtOver { device }).await;
+                }
+                return None;
+            }
+            Entry::Taken { tell } => tell,
+        };
         if tell && let Ok(device) = device.parse() {
             self.inbox.tell(Happening::NameTaken { device, by: from.ip() }).await;
         }

@@ -1,21 +1,25 @@
 //! Where payloads from devices become messages, on their way to the control loop.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use outrigger_protocol::{Channel, DeviceName, Topic, Unseal, UpMessage, decode_up};
+use outrigger_protocol::{Channel, DeviceName, Moment, Topic, Unseal, UpMessage, decode_up};
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{Answers, Counters, Happening};
+use crate::clock;
 use crate::pki::{AllowList, Request};
 
 /// Happenings that may wait for the control loop: a few seconds of a large fleet.
 pub const CAPACITY: usize = 8192;
 /// Places that heartbeats leave free for what counts more.
 const KEPT_FROM_HEARTBEATS: usize = CAPACITY / 4;
-/// Devices and channels whose garbage is logged; after so many different ones it is only counted.
+/// Devices and channels whose garbage is told at a time; with so many different ones it is only counted.
 const MAX_COMPLAINTS: usize = 1024;
+/// Garbage of one device on one channel is told no more often than this.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(600);
 
 /// A device, or a topic of none, and what its garbage came on.
 type Complaint = (String, Option<Channel>);
@@ -26,7 +30,7 @@ pub struct Inbox {
     sender: mpsc::Sender<Happening>,
     answers: Answers,
     counters: Arc<Counters>,
-    complained: Arc<Mutex<HashSet<Complaint>>>,
+    complained: Arc<Mutex<HashMap<Complaint, Moment>>>,
     guard: Option<Guard>,
     unseal: Option<mpsc::Sender<(DeviceName, Box<Unseal>)>>,
 }
@@ -76,14 +80,22 @@ impl Inbox {
     /// Takes one payload. Waits while the control loop is behind, so that a device that talks much slows only itself;
     /// heartbeats are dropped instead, because a late one is worth nothing.
     pub(super) async fn receive(&self, topic: &str, payload: &[u8]) {
-        let Ok(topic) = topic.parse::<Topic>() else { return self.complain(topic, None, &"no topic of a device") };
+        let Ok(topic) = topic.parse::<Topic>() else {
+            if self.counts_garbage(topic, None) {
+                warn!(
+                    from = topic,
+                    "dropped a message on a topic of no device; further ones are only counted for a while"
+                );
+            }
+            return;
+        };
         if self.guard.as_ref().is_some_and(|guard| !guard.allow.hears(&topic.device)) {
             Counters::add(&self.counters.publishes_refused);
             return;
         }
         match decode_up(topic.channel, payload) {
             Ok(message) => self.deliver(topic.device, message).await,
-            Err(error) => self.complain(topic.device.as_str(), Some(topic.channel), &error),
+            Err(error) => self.complain(topic.device, Some(topic.channel), error.to_string()).await,
         }
     }
 
@@ -124,13 +136,27 @@ impl Inbox {
         let _ = self.sender.send(happening).await;
     }
 
-    fn complain(&self, who: &str, channel: Option<Channel>, error: &(dyn std::fmt::Display + Sync)) {
-        Counters::add(&self.counters.malformed);
-        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if complained.len() >= MAX_COMPLAINTS || !complained.insert((who.chars().take(120).collect(), channel)) {
+    /// A device has sent what cannot be read, on a channel or in a packet that was not even taken in.
+    pub(super) async fn complain(&self, device: DeviceName, channel: Option<Channel>, reason: String) {
+        if !self.counts_garbage(device.as_str(), channel) {
             return;
         }
-        warn!(from = who, ?channel, %error, "dropped a message; further ones like it are only counted");
+        warn!(%device, ?channel, reason, "dropped a message; further ones like it are only counted for a while");
+        self.tell(Happening::Garbage { device, reason }).await;
+    }
+
+    /// Counts a message that cannot be read. Whether it is time to tell of it.
+    fn counts_garbage(&self, who: &str, channel: Option<Channel>) -> bool {
+        Counters::add(&self.counters.malformed);
+        let now = clock::now();
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        complained.retain(|_, at| now.since(*at) < COMPLAIN_EVERY);
+        let complaint = (who.chars().take(120).collect(), channel);
+        if complained.len() >= MAX_COMPLAINTS || complained.contains_key(&complaint) {
+            return false;
+        }
+        complained.insert(complaint, now);
+        true
     }
 }
 
@@ -182,6 +208,9 @@ mod tests {
         inbox.receive("somewhere/else", b"x").await;
         inbox.receive("or/1/pi/report", &bytes(&report())).await;
         assert_eq!(inbox.counters().totals().malformed, 5);
-        assert!(matches!(events.recv().await, Some(Happening::Heard { .. })));
+        let told = events.recv().await;
+        assert!(matches!(told, Some(Happening::Garbage { .. })), "{told:?}");
+        let next = events.recv().await;
+        assert!(matches!(next, Some(Happening::Heard { .. })), "four alike are told once: {next:?}");
     }
 }

@@ -54,6 +54,18 @@ pub enum Happening {
         /// Which.
         device: DeviceName,
     },
+    /// A device has sent what cannot be read, or a packet larger than any message; told now and then.
+    Garbage {
+        /// Which.
+        device: DeviceName,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// Several machines connect under this name again and again, each pushing the other off; told now and then.
+    FoughtOver {
+        /// Which name.
+        device: DeviceName,
+    },
     /// The broker keeps an assignment of this device, perhaps one that no longer belongs to the fleet.
     Kept {
         /// Whose.

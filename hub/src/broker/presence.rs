@@ -16,6 +16,9 @@ const ALIVE: Duration = Duration::from_secs(2);
 /// A name that is fought over is told about no more often than this.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
+/// A living connection that is displaced so often within [`TELL_EVERY`] is no agent that connects anew.
+const FIGHT: u32 = 4;
+
 /// How long a device that was cut off for sending too much stays out.
 const CUT_OFF_FOR: Duration = Duration::from_secs(30);
 
@@ -31,6 +34,8 @@ struct Connection {
     address: IpAddr,
     heard_at: Moment,
     told_at: Option<Moment>,
+    /// How often a living connection was displaced, and since when that is counted.
+    displaced: (u32, Moment),
 }
 
 /// What becomes of a newcomer.
@@ -38,6 +43,8 @@ struct Connection {
 pub(super) enum Entry {
     /// It is let in.
     Welcome,
+    /// It is let in, and it is time to say that machines push each other off this name.
+    Fight,
     /// Another machine has the name and lives; `tell` whether it is time to say so.
     Taken {
         /// Whether it is time to say so.
@@ -59,9 +66,19 @@ impl Presence {
             }
             return Entry::Taken { tell };
         }
-        let told_at = table.get(device).and_then(|before| before.told_at);
-        table.insert(device.to_owned(), Connection { address, heard_at: now, told_at });
-        Entry::Welcome
+        let before = table.get(device).copied();
+        let lives = before.is_some_and(|before| now.since(before.heard_at) < ALIVE);
+        let counted = before.map(|before| before.displaced).filter(|(_, since)| now.since(*since) < TELL_EVERY);
+        let (count, since) = counted.unwrap_or((0, now));
+        let count = count + u32::from(lives);
+        let mut told_at = before.and_then(|before| before.told_at);
+        let tells = count >= FIGHT && told_at.is_none_or(|at| now.since(at) >= TELL_EVERY);
+        if tells {
+            told_at = Some(now);
+        }
+        let connection = Connection { address, heard_at: now, told_at, displaced: (count, since) };
+        table.insert(device.to_owned(), connection);
+        if tells { Entry::Fight } else { Entry::Welcome }
     }
 
     /// A device is cut off for a while. Whether it was not already.
@@ -115,6 +132,23 @@ mod tests {
         assert_eq!(presence.enter("pi", there, now + SECOND), Entry::Taken { tell: true });
         assert_eq!(presence.enter("pi", there, now + SECOND), Entry::Taken { tell: false });
         assert_eq!(presence.enter("pi", there, now + SECOND * 2), Entry::Welcome);
+    }
+
+    #[test]
+    fn two_agents_of_one_machine_that_push_each_other_off_are_told_now_and_then() {
+        let presence = Presence::default();
+        let [here, _] = addresses();
+        let start = Moment(1_000_000);
+        let told: Vec<u64> = (0..180)
+            .filter(|second| {
+                presence.enter("pi", here, start + SECOND * u32::try_from(*second).unwrap()) == Entry::Fight
+            })
+            .collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        // One that connects anew after a silence, or after a goodbye, fights with nobody.
+        for turn in 0..20 {
+            assert_eq!(presence.enter("nuc", here, start + SECOND * (3 * turn)), Entry::Welcome);
+        }
     }
 
     #[test]

@@ -84,6 +84,15 @@ pub enum Input {
     },
     /// A device sent far more than it may, and was cut off.
     Flooding(DeviceName),
+    /// A device has sent what cannot be read.
+    Garbage {
+        /// Which.
+        device: DeviceName,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// Machines push each other off this name.
+    FoughtOver(DeviceName),
     /// The broker keeps an assignment for this device.
     Kept(DeviceName),
     /// Time has passed.
@@ -294,6 +303,8 @@ impl HubCore {
             }
             Input::NameTaken { device, by } => effects.push(Effect::Remark(Remark::name_taken(&device, by))),
             Input::Flooding(device) => effects.push(Effect::Remark(Remark::flooding(&device))),
+            Input::Garbage { device, reason } => effects.push(Effect::Remark(Remark::garbage(&device, &reason))),
+            Input::FoughtOver(device) => effects.push(Effect::Remark(Remark::fought_over(&device))),
             Input::Kept(device) => {
                 if self.fleet.device(&device).is_none() {
                     effects.push(Effect::Clear { device });

@@ -86,6 +86,19 @@ impl Remark {
         Self { device: Some(device.clone()), ..told }
     }
 
+    pub(super) fn garbage(device: &DeviceName, reason: &str) -> Self {
+        let message = format!("{device} has sent what cannot be read; it was dropped");
+        let told = Self::of_hub("device_garbage", Severity::Error, message, Some(reason));
+        Self { device: Some(device.clone()), ..told }
+    }
+
+    pub(super) fn fought_over(device: &DeviceName) -> Self {
+        let message = format!("several agents connect under the name {device} and push each other off");
+        let why = "two agents have one name on one machine, or behind one address: give one of them another `name`";
+        let told = Self::of_hub("name_fought_over", Severity::Error, message, Some(why));
+        Self { device: Some(device.clone()), ..told }
+    }
+
     pub(super) fn port_taken(device: &DeviceName, taken: &TakenPort, service: Option<&ServiceRef>) -> Self {
         let port = format!("port {}/{}", taken.port, taken.protocol);
         let message = match service {

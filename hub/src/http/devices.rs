@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use outrigger_api::{
-    Availability, Device, DeviceChange, DeviceList, DevicesChange, Forgotten, History, HistoryQuery, LossConfirmation,
-    Problem, ProblemKind, WhatIfLost,
+    Availability, Device, DeviceChange, DeviceList, DeviceWarning, DevicesChange, Forgotten, History, HistoryQuery,
+    LossConfirmation, Problem, ProblemKind, WhatIfLost,
 };
 use outrigger_planner::{Refusal, Wish};
 use outrigger_protocol::DeviceName;
@@ -33,8 +33,25 @@ const MAX_LABELS: usize = 64;
     responses((status = 200, description = "All", body = DeviceList))
 )]
 pub async fn list(State(api): State<Api>) -> Answer<DeviceList> {
-    let devices = api.look(|fleet, now| fleet.devices().map(|view| device(&view, now)).collect()).await?;
-    Ok(Json(DeviceList { devices }))
+    let look = |core: &HubCore, now| {
+        core.fleet().devices().map(|view| with_network(core, device(&view, now), view.name)).collect::<Vec<_>>()
+    };
+    let devices = api.hub.view(look).await?;
+    Ok(Json(DeviceList { devices: devices.into_iter().map(|shown| with_identity(&api, shown)).collect() }))
+}
+
+/// Says of a device whether it is kept out, which only the list of those that may connect knows.
+fn with_identity(api: &Api, mut shown: Device) -> Device {
+    let known = shown.name.parse().ok().and_then(|name| api.hub.pki()?.allow().read(&name));
+    let Some(why) = known.and_then(|known| known.quarantined) else { return shown };
+    shown.warnings.insert(
+        0,
+        DeviceWarning {
+            message: format!("it is in quarantine: {why}"),
+            help: format!("take one of the machines off, then `outrigger device approve {}`", shown.name),
+        },
+    );
+    Device { quarantined: Some(why), ..shown }
 }
 
 /// One device.
@@ -53,7 +70,7 @@ pub(super) async fn look_at(api: &Api, name: DeviceName) -> Result<Device, Refus
         Ok(with_network(core, device(&view, now), &name))
     };
     let found = api.hub.view(look).await?;
-    found.map_err(|name| Refusal::NoDevice(name).into())
+    found.map(|shown| with_identity(api, shown)).map_err(|name| Refusal::NoDevice(name).into())
 }
 
 /// Changes what the operator says about a device: labels, and whether it is given work.
@@ -111,11 +128,12 @@ pub async fn change_several(State(api): State<Api>, JsonBody(change): JsonBody<D
     let note = Note::of(format!("{}: {what}", change.devices.join(" ")));
     let availability = change.availability.map(availability);
     api.wish(Wish::Devices { devices: devices.clone(), labels: change.labels, availability }).await?;
-    let changed = api.look(move |fleet, now| {
-        let views = devices.iter().filter_map(|name| fleet.device(name));
-        views.map(|view| device(&view, now)).collect()
-    });
-    Ok((note, Json(DeviceList { devices: changed.await? })))
+    let look = move |core: &HubCore, now| {
+        let views = devices.iter().filter_map(|name| core.fleet().device(name));
+        views.map(|view| with_network(core, device(&view, now), view.name)).collect::<Vec<_>>()
+    };
+    let changed = api.hub.view(look).await?;
+    Ok((note, Json(DeviceList { devices: changed.into_iter().map(|shown| with_identity(&api, shown)).collect() })))
 }
 
 fn availability(asked: Availability) -> outrigger_planner::Availability {

@@ -70,10 +70,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             return Err(problem.with_hint("send it without `Content-Encoding`").into());
         }
         let bytes = read(request.into_body()).await?;
+        // A list would be taken as the object's fields in their order.
+        match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            None => return Err(malformed("the body is empty").with_hint("this route takes a JSON object").into()),
+            Some(b'[') => {
+                return Err(malformed("the body is a list").with_hint("this route takes a JSON object").into());
+            }
+            Some(_) => (),
+        }
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| {
             let path = fault.path().to_string();
-            let cause = fault.into_inner().to_string();
+            let cause = in_words(&fault.into_inner().to_string());
             malformed("the body is not what this route takes").with_detail(if path == "." {
                 cause
             } else {
@@ -82,6 +90,44 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         })?;
         reader.end().map_err(|fault| malformed("the body goes on after its end").with_detail(fault.to_string()))?;
         Ok(Self(value))
+    }
+}
+
+/// What serde says, without the words of its own data model and of our types: those say nothing to whoever sent the body.
+fn in_words(cause: &str) -> String {
+    let (said, place) = cause.split_at(cause.find(" at line ").unwrap_or(cause.len()));
+    let Some((what, wanted)) = said.split_once(", expected ") else { return cause.to_owned() };
+    let sort = |text: &str| -> Option<&'static str> {
+        let first = text.split(' ').next().unwrap_or_default();
+        Some(match first {
+            "struct" | "map" | "internally" | "adjacently" | "tuple" | "newtype" => "an object",
+            "a" if text == "a map" => "an object",
+            "a" if text == "a sequence" => "a list",
+            "a" if text == "a string" => "a text",
+            "a" if text == "a boolean" => "true or false",
+            "sequence" => "a list",
+            "unit" | "null" => "null",
+            "string" if text == "string or map" => "a text or an object",
+            "enum" | "variant" => "one of the words that it knows",
+            "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64" | "usize" | "f64" => "a number",
+            _ => return None,
+        })
+    };
+    if let Some(value) = what.strip_prefix("invalid type: ") {
+        let given = match value.split_once(' ') {
+            Some(("integer" | "floating", _)) => format!("the number {}", value.rsplit(' ').next().unwrap_or_default()),
+            Some(("string", text)) => format!("the text {text}"),
+            Some(("boolean", text)) => text.to_owned(),
+            _ => sort(value).unwrap_or(value).to_owned(),
+        };
+        return format!("{given} is given, {} is wanted{place}", sort(wanted).unwrap_or(wanted));
+    }
+    if what.starts_with("invalid length") {
+        return format!("a list is given, an object is wanted{place}");
+    }
+    match sort(wanted) {
+        Some(wanted) => format!("{what}, {wanted} is wanted{place}"),
+        None => cause.to_owned(),
     }
 }
 

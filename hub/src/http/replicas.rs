@@ -8,8 +8,9 @@ use outrigger_protocol::{DeviceName, Moment, ReplicaName, ServiceRef, StackName}
 
 use super::Api;
 use super::problem::{Answer, InPath, InQuery, Refused, name};
-use super::view::{explanation, replica};
+use super::view::{explanation, network_notes, replica};
 use crate::access::{Caller, Scope};
+use crate::core::HubCore;
 
 /// Stack and replica (`web.2`) from the path.
 pub(super) fn replica_of((stack, replica): (String, String)) -> Result<ReplicaName, Refused> {
@@ -132,11 +133,13 @@ pub async fn show(State(api): State<Api>, InPath(path): InPath<(String, String)>
 pub async fn explain(State(api): State<Api>, InPath(path): InPath<(String, String)>) -> Answer<Explanation> {
     let asked = replica_of(path)?;
     let wanted = asked.clone();
-    let found = api
-        .look(move |fleet, now| {
-            let found = fleet.explain(&wanted.service, Some(wanted.number), now)?;
-            (!found.replicas.is_empty()).then(|| explanation(fleet, &found))
-        })
-        .await?;
+    let look = move |core: &HubCore, now| {
+        let fleet = core.fleet();
+        let found = fleet.explain(&wanted.service, Some(wanted.number), now)?;
+        let mut told = (!found.replicas.is_empty()).then(|| explanation(fleet, &found))?;
+        told.notes.extend(network_notes(core, &wanted.service));
+        Some(told)
+    };
+    let found = api.hub.view(look).await?;
     Ok(Json(found.ok_or_else(|| no_replica(&asked))?))
 }

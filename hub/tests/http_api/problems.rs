@@ -56,7 +56,7 @@ async fn every_problem_has_one_form() {
             "a value of the wrong sort",
             hub.patch("/v1/devices/pi", json!({ "labels": { "zone": 3 } })).await,
             json!({ "kind": "malformed", "status": 400, "title": "the body is not what this route takes",
-                "detail": "labels.zone: invalid type: integer `3`, expected a string at line 1 column 19" }),
+                "detail": "labels.zone: the number `3` is given, a text is wanted at line 1 column 19" }),
         ),
         (
             "a query that is not known",
@@ -119,4 +119,37 @@ async fn what_is_no_http_is_answered_or_cut_and_harms_nobody() {
     let request = hub.client().put(hub.url("/v1/stacks/shop")).header("content-type", "application/json").body(deep);
     assert_eq!(answer(request).await.0, 400);
     assert_eq!(hub.get("/readyz").await.1["ok"], true);
+}
+
+/// Every route that takes a body, from the document that the hub serves.
+async fn routes_with_bodies(hub: &Hub) -> Vec<(String, String)> {
+    let (_, document) = hub.get("/v1/openapi.json").await;
+    let mut found = vec![];
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let with_body = methods.as_object().unwrap().iter().filter(|(_, method)| !method["requestBody"].is_null());
+        found.extend(with_body.map(|(method, _)| (method.to_uppercase(), path.clone())));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_the_wrong_shape_is_told_in_words_that_its_sender_knows() {
+    let hub = Hub::start().await;
+    let routes = routes_with_bodies(&hub).await;
+    assert!(routes.len() >= 10, "{routes:?}");
+    for (method, path) in routes {
+        let filled = path.split('/').map(|part| if part.starts_with('{') { "x1" } else { part }).collect::<Vec<_>>();
+        let url = hub.url(&filled.join("/"));
+        for body in ["", "[]", "[[]]", "\"x\"", "3", "null", "true", "{\"no_such_key\":1}", "{"] {
+            let request = hub.client().request(method.parse().unwrap(), &url);
+            let (status, problem) = answer(request.header("content-type", "application/json").body(body)).await;
+            let told = problem.to_string();
+            assert!((400..500).contains(&status), "{method} {path} {body}: {status} {told}");
+            for ours in
+                ["struct ", "enum ", "variant", "sequence", "invalid type", "invalid length", "tuple", "element"]
+            {
+                assert!(!told.contains(ours), "{method} {path} {body}: {told}");
+            }
+        }
+    }
 }

@@ -39,6 +39,7 @@ pub fn device(view: &DeviceView<'_>, now: Moment) -> api::Device {
         in_step: view.held == Some(view.stamp),
         load: view.load.as_ref().map(load),
         network: None,
+        quarantined: None,
         warnings: warnings(view),
     }
 }
