@@ -1,7 +1,7 @@
 //! `outrigger secret` and `outrigger registry` against a real hub: by a file, a pipe and a keyboard, as each role (S49).
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -38,15 +38,33 @@ impl User<'_> {
         let mut command = Command::new("script");
         command.args(["--quiet", "--return", "--command", &format!("{} {words}", program.display()), "/dev/null"]);
         command.env("OUTRIGGER_HUB", self.hub.url()).env("OUTRIGGER_TOKEN", &self.token).env("NO_COLOR", "1");
-        let (code, shown, _) = run(command, keys.as_bytes())?;
-        Ok((code, shown))
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().context("`script` is missing: tests/setup")?;
+        let mut screen = child.stdout.take().context("no output")?;
+        let mut shown = vec![];
+        // Whoever types before being asked sees it on the screen, as with every program.
+        while !shown.ends_with(b"not shown): ") {
+            let mut byte = [0];
+            ensure!(screen.read(&mut byte)? == 1, "nobody is asked: {}", String::from_utf8_lossy(&shown));
+            shown.push(byte[0]);
+        }
+        let mut keyboard = child.stdin.take().context("no input")?;
+        keyboard.write_all(keys.as_bytes())?;
+        screen.read_to_end(&mut shown)?;
+        drop(keyboard);
+        Ok((child.wait()?.code().context("a signal")?, String::from_utf8(shown)?))
     }
 }
 
 fn run(mut command: Command, input: &[u8]) -> Result<(i32, String, String)> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
-    child.stdin.take().context("no input")?.write_all(input)?;
+    // Who refuses what is too long does not read it to its end.
+    let written = child.stdin.take().context("no input")?.write_all(input);
+    ensure!(
+        written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) || written.is_ok(),
+        "{written:?}"
+    );
     let Output { status, stdout, stderr } = child.wait_with_output()?;
     Ok((status.code().context("a signal")?, String::from_utf8(stdout)?, String::from_utf8(stderr)?))
 }
