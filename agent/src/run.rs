@@ -474,7 +474,7 @@ impl<E: Engine> Shell<E> {
         let task = self.tasks.spawn(async move {
             let outcome = hands.perform(id, &action).await;
             if let Err(error) = &outcome {
-                debug!(?action, %error, "an action has failed");
+                debug!(action = action.kind(), placement = ?action.placement(), %error, "an action has failed");
             }
             let _ = hands.results.send(Told::Core(Input::Done(id, outcome))).await;
         });

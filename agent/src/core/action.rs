@@ -78,6 +78,26 @@ pub enum Success {
 }
 
 impl Action {
+    /// What it is, in a word for the log. Never with what it carries: the environment of a container often has passwords.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Check(_) => "check",
+            Self::Pull(_) => "pull",
+            Self::Create(_) => "create",
+            Self::Start(..) => "start",
+            Self::Stop(..) => "stop",
+            Self::Remove(..) => "remove",
+            Self::List => "list",
+            Self::Inspect(..) => "inspect",
+            Self::MakeNetwork(..) => "make network",
+            Self::RemoveNetwork(..) => "remove network",
+            Self::ListNetworks => "list networks",
+            Self::Lay(..) => "lay files",
+            Self::Clear(_) => "clear files",
+        }
+    }
+
     /// The copy that it keeps busy; none for images and networks, which many share.
     #[must_use]
     pub fn placement(&self) -> Option<PlacementId> {

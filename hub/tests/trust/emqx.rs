@@ -158,7 +158,7 @@ async fn the_configuration_for_emqx_can_be_read_and_is_as_strict_as_the_embedded
     }
     assert_eq!(rules.last(), Some(&vec![word("deny"), word("all")]));
     assert_eq!(rules.len(), 4, "{rules:?}");
-    assert_eq!(rules[0][1], Value::Tuple(vec![word("username"), Value::Text("outrigger-hub".into())]));
+    assert_eq!(rules[0][1], Value::Tuple(vec![word("username"), Value::Text("$hub".into())]));
     // A device: only below its own name, and nothing that reaches further.
     for rule in &rules[1..3] {
         let [_, who, does, Value::List(topics)] = &rule[..] else { panic!("{rule:?}") };

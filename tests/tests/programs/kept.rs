@@ -1,7 +1,7 @@
 //! `outrigger secret` and `outrigger registry` against a real hub: by a file, a pipe and a keyboard, as each role (S49).
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -38,15 +38,33 @@ impl User<'_> {
         let mut command = Command::new("script");
         command.args(["--quiet", "--return", "--command", &format!("{} {words}", program.display()), "/dev/null"]);
         command.env("OUTRIGGER_HUB", self.hub.url()).env("OUTRIGGER_TOKEN", &self.token).env("NO_COLOR", "1");
-        let (code, shown, _) = run(command, keys.as_bytes())?;
-        Ok((code, shown))
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().context("`script` is missing: tests/setup")?;
+        let mut screen = child.stdout.take().context("no output")?;
+        let mut shown = vec![];
+        // Whoever types before being asked sees it on the screen, as with every program.
+        while !shown.ends_with(b"not shown): ") {
+            let mut byte = [0];
+            ensure!(screen.read(&mut byte)? == 1, "nobody is asked: {}", String::from_utf8_lossy(&shown));
+            shown.push(byte[0]);
+        }
+        let mut keyboard = child.stdin.take().context("no input")?;
+        keyboard.write_all(keys.as_bytes())?;
+        screen.read_to_end(&mut shown)?;
+        drop(keyboard);
+        Ok((child.wait()?.code().context("a signal")?, String::from_utf8(shown)?))
     }
 }
 
 fn run(mut command: Command, input: &[u8]) -> Result<(i32, String, String)> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
-    child.stdin.take().context("no input")?.write_all(input)?;
+    // Who refuses what is too long does not read it to its end.
+    let written = child.stdin.take().context("no input")?.write_all(input);
+    ensure!(
+        written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) || written.is_ok(),
+        "{written:?}"
+    );
     let Output { status, stdout, stderr } = child.wait_with_output()?;
     Ok((status.code().context("a signal")?, String::from_utf8(stdout)?, String::from_utf8(stderr)?))
 }
@@ -115,8 +133,13 @@ fn what_cannot_be_kept_says_why_and_who_may_not_hears_so() -> Result<()> {
     ann.piped(&["secret", "set", "db"], CANARY.as_bytes())?;
     let (code, list, _) = eve.run(&["secret", "ls", "-q"])?;
     ensure!(code == 0 && list == "db\n", "{list}");
-    let nobody = User { hub: &hub, token: format!("{}x", eve.token) };
-    refused(nobody.run(&["secret", "ls"])?, 7, "token")
+    // A token that counts no longer.
+    let gone = User { hub: &hub, token: hub.token("admin")? };
+    let listed: serde_json::Value = serde_json::from_str(&hub.ask("GET /v1/tokens", "")?)?;
+    let all = listed["tokens"].as_array().context("no list")?;
+    let id = all.iter().find(|one| one["name"] == "a-admin").and_then(|one| one["id"].as_str()).context("no id")?;
+    hub.ask(&format!("DELETE /v1/tokens/{id}"), "")?;
+    refused(gone.run(&["secret", "ls"])?, 7, "token")
 }
 
 #[test]

@@ -12,6 +12,7 @@ use outrigger_api::{Device, DeviceList, DeviceState, InviteCreated, Replica, Rep
 use outrigger_tests::clock::eventually;
 use outrigger_tests::real::process::Process;
 use outrigger_tests::real::{http, place};
+use tempfile::TempDir;
 
 /// Longest that anything here may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,6 +30,8 @@ pub struct Agent {
     pub name: String,
     process: Option<Process>,
     folder: PathBuf,
+    /// What is gone with the power.
+    memory: TempDir,
 }
 
 fn free_address() -> Result<String> {
@@ -161,7 +164,8 @@ impl Agent {
     pub fn new(folder: &Path, name: &str) -> Result<Self> {
         let folder = folder.join(name);
         fs::create_dir_all(&folder)?;
-        Ok(Self { name: name.to_owned(), process: None, folder })
+        let memory = tempfile::tempdir_in("/dev/shm")?;
+        Ok(Self { name: name.to_owned(), process: None, folder, memory })
     }
 
     /// One that has, and runs.
@@ -179,7 +183,7 @@ impl Agent {
         command.args(["--name", &self.name, "--engine", "memory", "--network-port", "0"]);
         command.args(["--policy", "/nowhere/policy.toml", "--config"]).arg(self.config()?);
         command.arg("--state-dir").arg(self.state()).args(words);
-        command.env("RUNTIME_DIRECTORY", self.folder.join("run"));
+        command.env("RUNTIME_DIRECTORY", self.memory.path());
         Ok(command)
     }
 
