@@ -14,12 +14,19 @@ const CONNECTIONS: u32 = 16;
 const SPAN: Duration = Duration::from_secs(2);
 const QUESTION: &[u8] = b"GET /small HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// The time within which 99 of 100 requests were answered, at this many per second.
-pub fn p99(place: &Place, cpu: usize, address: SocketAddr, per_second: f64) -> Result<Duration> {
+/// What was seen at a rate.
+pub struct Seen {
+    /// 99 of 100 requests were answered within this.
+    pub p99: Duration,
+    pub requests_per_second: f64,
+}
+
+/// At this many requests per second, or as many as there can be if it is infinite.
+pub fn at_rate(place: &Place, cpu: usize, address: SocketAddr, per_second: f64) -> Result<Seen> {
     let every = Duration::from_secs_f64(f64::from(CONNECTIONS) / per_second);
     place.inside(cpu, || {
-        // Threads are born where this one is.
         let begin = now() + Duration::from_millis(50);
+        // Threads are in the place and on the processor of the one that starts them.
         let mut all = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..CONNECTIONS)
                 .map(|index| scope.spawn(move || client(address, begin + every * index / CONNECTIONS, every)))
@@ -29,7 +36,8 @@ pub fn p99(place: &Place, cpu: usize, address: SocketAddr, per_second: f64) -> R
         })?
         .concat();
         all.sort_unstable();
-        all.get(all.len() * 99 / 100).copied().context("no request was answered")
+        let p99 = all.get(all.len() * 99 / 100).copied().context("no request was answered")?;
+        Ok(Seen { p99, requests_per_second: all.len() as f64 / SPAN.as_secs_f64() })
     })
 }
 
@@ -38,11 +46,11 @@ fn client(address: SocketAddr, begin: Instant, every: Duration) -> Result<Vec<Du
     stream.set_nodelay(true)?;
     let mut took = vec![];
     let mut due = begin;
-    while due < begin + SPAN {
+    while now() < begin + SPAN {
         let is_late = due <= now();
         rest(due.saturating_duration_since(now()));
         // That we ourselves were woken late is nobody's fault.
-        let asked = if is_late { due } else { now() };
+        let asked = if is_late && every > Duration::ZERO { due } else { now() };
         ask(&mut stream, QUESTION)?;
         took.push(asked.elapsed());
         due += every;

@@ -23,7 +23,7 @@ use crate::shared::Shared;
 use crate::table::Table;
 
 pub use identity::IdentityError;
-pub(crate) use link::{Link, MeshStream, ahead, prepare as keep_awake};
+pub(crate) use link::{Link, MeshStream, PIECE, ahead, prepare as keep_awake};
 pub(crate) use open::{Answer, Open};
 pub(crate) use pool::keep;
 pub(crate) use server::{Way, attend, meet};
