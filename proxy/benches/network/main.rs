@@ -156,7 +156,11 @@ impl Bench {
     fn latency(&self, what: &str, place: &Place, ours: &Subject<'_>, theirs: &Subject<'_>) -> Result<()> {
         let at = |address: &str, rate: f64| latency::at_rate(place, 0, address.parse()?, rate);
         let most = |subject: &Subject<'_>| at(subject.address, f64::INFINITY).map(|seen| seen.requests_per_second);
-        let rate = most(ours)?.min(most(theirs)?) / 2.0;
+        let asked = std::env::var("BENCH_RATE").ok().and_then(|text| text.parse().ok());
+        let rate = match asked {
+            Some(rate) => rate,
+            None => most(ours)?.min(most(theirs)?) / 2.0,
+        };
         let direct = format!("127.0.0.1:{NGINX}");
         let (mut added, mut their_added) = (vec![], vec![]);
         for _ in 0..self.rounds.max(ROUNDS) {
