@@ -36,7 +36,7 @@ const HELD: usize = 10_000;
 /// Between devices.
 const HELD_STREAMS: usize = 2_000;
 /// Files of a proxy beside those of its connections.
-const SPARE_FILES: u64 = 512;
+const SPARE_FILES: u64 = 1024;
 
 const NGINX: u16 = 8081;
 const OURS: &str = "127.0.0.1:9001";
@@ -89,17 +89,29 @@ impl Bench {
         let other = Subject { address: HAPROXY, programs: vec![&haproxy] };
         let duel = |load| Duel::run(self.rounds, load, &place, 0, &one, &other);
         println!("| proxy, RSS, idle | {} KiB | {} KiB | | | | |", ours.program.rss_kib()?, haproxy.rss_kib()?);
+        if self.rounds == 0 {
+            return self.rest_of_one_device(is_asked, &place, &one, &other);
+        }
         figures::requests("one device, kept alive", &duel(SMALL)?, "≥ 0.9");
         figures::requests("one device, a connection for each request", &duel(FRESH)?, "≥ 0.9");
         figures::bytes("one device, answers of 64 KiB", &duel(PIECE)?, "≥ 0.9");
         figures::bytes("one device, answers of 64 MiB", &duel(LARGE)?, "");
+        self.rest_of_one_device(is_asked, &place, &one, &other)
+    }
+
+    /// What is not counted in rounds at full load.
+    fn rest_of_one_device(
+        &self,
+        is_asked: &dyn Fn(&str) -> bool,
+        place: &Place,
+        one: &Subject<'_>,
+        other: &Subject<'_>,
+    ) -> Result<()> {
         if is_asked("latency") {
-            self.latency("one device", &place, &one, &other)?;
+            self.latency("one device", place, one, other)?;
         }
         if is_asked("held") {
-            let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
-            let connections = HELD.min(usize::try_from(files.saturating_sub(SPARE_FILES) / 2).unwrap_or(HELD));
-            held("one device", &place, connections, &one, &other)?;
+            held("one device", place, held_at_most(), one, other)?;
         }
         Ok(())
     }
@@ -128,10 +140,12 @@ impl Bench {
         let one = Subject { address: OURS, programs: vec![&ours_a.program, &ours_b.program] };
         let other = Subject { address: HAPROXY, programs: vec![&front, &back] };
         let duel = |load| Duel::run(self.rounds, load, &a, 0, &one, &other);
-        figures::requests("two devices, TLS both ways, kept alive", &duel(SMALL)?, "≥ 0.7");
-        figures::requests("two devices, a connection for each request", &duel(FRESH)?, "≥ 0.7");
-        figures::bytes("two devices, answers of 64 KiB", &duel(PIECE)?, "≥ 0.7");
-        figures::bytes("two devices, answers of 64 MiB", &duel(LARGE)?, "");
+        if self.rounds > 0 {
+            figures::requests("two devices, TLS both ways, kept alive", &duel(SMALL)?, "≥ 0.7");
+            figures::requests("two devices, a connection for each request", &duel(FRESH)?, "≥ 0.7");
+            figures::bytes("two devices, answers of 64 KiB", &duel(PIECE)?, "≥ 0.7");
+            figures::bytes("two devices, answers of 64 MiB", &duel(LARGE)?, "");
+        }
         if is_asked("held") {
             held("two devices", &a, HELD_STREAMS, &one, &other)?;
         }
@@ -140,13 +154,19 @@ impl Bench {
 
     /// Added to what the copy alone takes, at half of the load that the slower of both bears.
     fn latency(&self, what: &str, place: &Place, ours: &Subject<'_>, theirs: &Subject<'_>) -> Result<()> {
-        let most = Duel::run(1, SMALL, place, 0, ours, theirs)?.compare(|sample| sample.requests_per_second);
-        let rate = most.0.min(most.1) / 2.0;
+        let at = |address: &str, rate: f64| latency::at_rate(place, 0, address.parse()?, rate);
+        let most = |subject: &Subject<'_>| at(subject.address, f64::INFINITY).map(|seen| seen.requests_per_second);
+        let asked = std::env::var("BENCH_RATE").ok().and_then(|text| text.parse().ok());
+        let rate = match asked {
+            Some(rate) => rate,
+            None => most(ours)?.min(most(theirs)?) / 2.0,
+        };
+        let direct = format!("127.0.0.1:{NGINX}");
         let (mut added, mut their_added) = (vec![], vec![]);
-        for _ in 0..self.rounds {
-            let direct = latency::p99(place, 0, ([127, 0, 0, 1], NGINX).into(), rate)?.as_secs_f64();
-            added.push(latency::p99(place, 0, ours.address.parse()?, rate)?.as_secs_f64() - direct);
-            their_added.push(latency::p99(place, 0, theirs.address.parse()?, rate)?.as_secs_f64() - direct);
+        for _ in 0..self.rounds.max(ROUNDS) {
+            let alone = at(&direct, rate)?.p99.as_secs_f64();
+            added.push(at(ours.address, rate)?.p99.as_secs_f64() - alone);
+            their_added.push(at(theirs.address, rate)?.p99.as_secs_f64() - alone);
         }
         let (ours, theirs) = (figures::median(added) * 1e3, figures::median(their_added) * 1e3);
         println!("| {what}, p99 added at {rate:.0} requests/s | {ours:.2} ms | {theirs:.2} ms | | | | ≤ 0.3 ms |");
@@ -171,6 +191,12 @@ impl Bench {
     }
 }
 
+/// What is to be held, as far as a process may have files.
+fn held_at_most() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    HELD.min(usize::try_from(files.saturating_sub(SPARE_FILES) / 2).unwrap_or(HELD))
+}
+
 fn copy(place: &Place, cpu: usize, folder: &Path) -> Result<Program> {
     let mut command = place.command(cpu, "nginx");
     command.arg("-c").arg(nginx_config(folder, NGINX)?);
@@ -178,9 +204,8 @@ fn copy(place: &Place, cpu: usize, folder: &Path) -> Result<Program> {
 }
 
 fn haproxy_at(place: &Place, cpu: usize, haproxy: &Haproxy<'_>, folder: &Path, name: &str) -> Result<Program> {
-    let most = HELD + 1000;
     let mut command = place.command(cpu, "haproxy");
-    command.arg("-db").arg("-f").arg(haproxy.write(folder, name, most.min(9_700))?);
+    command.arg("-db").arg("-f").arg(haproxy.write(folder, name, held_at_most() + 100)?);
     let address = haproxy.listen.split_whitespace().next().unwrap_or_default();
     Program::start(command, &folder.join(format!("{name}.log")), Some((place, address)))
 }

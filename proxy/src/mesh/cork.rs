@@ -12,8 +12,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const FULL: usize = 64 * 1024;
 /// Nothing that is gathered waits for more than this to be read first.
 const LATEST: usize = 256 * 1024;
-/// A buffer that was needed for a moment and is larger than this is not kept.
-const KEPT: usize = 4 * 1024;
 
 /// One handle is given to the connection, which writes and flushes; the other stays with its task, which calls
 /// [`Cork::poll_out`] when the connection has nothing more to do.
@@ -65,8 +63,8 @@ impl<W: AsyncWrite + Unpin> Inner<W> {
                 length => self.written += length,
             }
         }
+        // The buffer is kept: taken from the system anew for each answer, it costs more time than memory.
         self.gathered.clear();
-        self.gathered.shrink_to(KEPT);
         (self.written, self.read_since) = (0, 0);
         Poll::Ready(Ok(()))
     }

@@ -24,7 +24,7 @@ const MAX_STREAMS: usize = 8192;
 const OPENS: usize = 64;
 /// Largest piece of one stream before another gets its turn: small enough for others not to wait, large enough to cost
 /// little.
-const PIECE: usize = 64 * 1024;
+pub(crate) const PIECE: usize = 64 * 1024;
 /// What is read at once from a connection, below TLS, which alone would ask for a quarter of a record at a time.
 const AHEAD: usize = 32 * 1024;
 /// What all streams of a connection together may hold for readers that are slow, beyond what each may in any case.

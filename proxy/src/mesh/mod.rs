@@ -29,7 +29,7 @@ pub use identity::IdentityError;
 pub(crate) use keep::keep;
 #[cfg(feature = "fuzz")]
 pub(crate) use link::called;
-pub(crate) use link::{Link, MeshStream, ahead, prepare as keep_awake};
+pub(crate) use link::{Link, MeshStream, PIECE, ahead, prepare as keep_awake};
 pub(crate) use open::{Answer, Asked, Open};
 pub(crate) use server::{Way, attend, meet};
 

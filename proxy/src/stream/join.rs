@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::End;
 use super::pipe::Pipe;
 use crate::clock;
+use crate::mesh::PIECE;
 
 /// What is read at once at first: enough for most requests, and all that a slow reader makes us hold.
 const SMALL: usize = 16 * 1024;
@@ -201,7 +202,12 @@ impl Half {
             if buffer.is_empty() {
                 buffer.resize(LARGE, 0);
             }
-            let most = if self.last >= SMALL { LARGE } else { SMALL };
+            let most = match self.last {
+                0..SMALL => SMALL,
+                // A stream between devices takes so much at once; what it does not take would have to be kept.
+                _ if to.socket().is_none() => PIECE,
+                _ => LARGE,
+            };
             let mut read = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
             ready!(Pin::new(&mut *from).poll_read(cx, &mut read)).map_err(|_| Fault::Read)?;
             let filled = read.filled();
