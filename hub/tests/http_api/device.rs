@@ -86,7 +86,11 @@ impl Device {
         Self { task, client, name, seen }
     }
 
-    /// The images that it is to run, one for each replica.
+    /// What it was told last of whom it reaches.
+    pub fn routes(&self) -> Option<Routes> {
+        self.seen.lock().unwrap().routes.clone()
+    }
+
     /// A published port is taken by something else there.
     pub fn has_port_taken(&self, port: u16) {
         let taken = TakenPort { port, protocol: PortProtocol::Tcp, reason: "Address in use".into() };
@@ -94,6 +98,7 @@ impl Device {
         say_mesh(&self.client, &self.name, &self.seen);
     }
 
+    /// The images that it is to run, one for each replica.
     pub fn images(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         let Some(assignment) = &seen.assignment else { return vec![] };

@@ -28,11 +28,35 @@ pub struct Asked {
     pub trouble: Option<String>,
 }
 
+/// When a fault was, as nearly as is known, in times since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct When {
+    /// Not before.
+    pub from: Duration,
+    /// Not after.
+    pub to: Duration,
+}
+
+impl From<ActedAt> for When {
+    fn from(at: ActedAt) -> Self {
+        Self { from: at, to: at }
+    }
+}
+
+impl When {
+    /// While something was done that takes a moment.
+    pub fn of(act: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let from = since_epoch();
+        act()?;
+        Ok(Self { from, to: since_epoch() })
+    }
+}
+
 /// What became of the requests.
 #[derive(Debug, Clone)]
 pub struct Failures {
     /// When the fault was.
-    pub at: ActedAt,
+    pub at: When,
     /// Which requests failed.
     pub failed: Vec<Asked>,
     /// How many there were.
@@ -43,9 +67,9 @@ impl Failures {
     /// Those that were not under way when the fault came, nor sent within `grace` after it: how, and how long after it.
     #[must_use]
     pub fn beyond(&self, grace: Duration) -> Vec<String> {
-        let excused = |asked: &&Asked| asked.began <= self.at + grace && asked.ended >= self.at;
+        let excused = |asked: &&Asked| asked.began <= self.at.to + grace && asked.ended >= self.at.from;
         let told = |asked: &Asked| {
-            let after = asked.began.as_secs_f64() - self.at.as_secs_f64();
+            let after = asked.began.as_secs_f64() - self.at.from.as_secs_f64();
             format!("{after:+.3} s: {}", asked.trouble.as_deref().unwrap_or_default())
         };
         self.failed.iter().filter(|asked| !excused(asked)).map(told).collect()
@@ -54,7 +78,7 @@ impl Failures {
 
 /// Requests to each `host:port` in turn for `/` under the name of a host; two seconds before `fault`, which says when it was, and
 /// six after it.
-pub fn failures_while(at: &[String], host: &str, fault: impl FnOnce() -> Result<ActedAt>) -> Result<Failures> {
+pub fn failures_while<W: Into<When>>(at: &[String], host: &str, fault: impl FnOnce() -> Result<W>) -> Result<Failures> {
     let stop = Arc::new(AtomicBool::new(false));
     let (stopping, addresses, host) = (Arc::clone(&stop), at.to_vec(), host.to_owned());
     let load = thread::spawn(move || ask_until(&stopping, &addresses, &host));
@@ -65,7 +89,7 @@ pub fn failures_while(at: &[String], host: &str, fault: impl FnOnce() -> Result<
     let mut all = load.join().ok().context("the load has panicked")?;
     let count = all.len();
     all.retain(|asked| asked.trouble.is_some());
-    Ok(Failures { at: at?, failed: all, count })
+    Ok(Failures { at: at?.into(), failed: all, count })
 }
 
 /// None waits for the answer of another.
@@ -109,7 +133,7 @@ mod tests {
             trouble: Some("reset".to_owned()),
         };
         let failed = vec![asked(5, 7), asked(5, 12), asked(11, 14), asked(13, 14)];
-        let failures = Failures { at: Duration::from_secs(10), failed, count: 100 };
+        let failures = Failures { at: Duration::from_secs(10).into(), failed, count: 100 };
         assert_eq!(failures.beyond(Duration::from_secs(1)), ["-5.000 s: reset", "+3.000 s: reset"]);
     }
 }

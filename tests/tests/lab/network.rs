@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use outrigger_tests::clock::{eventually, since_epoch, throughout};
+use outrigger_tests::clock::{eventually, throughout};
 use outrigger_tests::real::fleet::{Fleet, PATIENCE};
 use outrigger_tests::real::http;
-use outrigger_tests::real::lab::{ActedAt, Device};
-use outrigger_tests::real::load::{self, Failures};
+use outrigger_tests::real::lab::Device;
+use outrigger_tests::real::load::{self, Failures, When};
 
 /// `shop`: so many copies of `web` behind port 8080 of every device, and one of `client`, which asks for nothing by itself.
 pub fn shop(replicas: u32) -> String {
@@ -204,7 +204,7 @@ impl Drops {
 }
 
 /// Requests through a device without a copy, while `fault` happens to the others.
-fn failures_while(fleet: &Fleet, fault: impl FnOnce() -> Result<ActedAt>) -> Result<Failures> {
+fn failures_while(fleet: &Fleet, fault: impl FnOnce() -> Result<When>) -> Result<Failures> {
     load::failures_while(&[port_8080(without_copy(fleet, 3)?)?], "web", fault)
 }
 
@@ -246,15 +246,17 @@ fn a_killed_container_and_a_rolling_change_fail_no_request() -> Result<()> {
     eventually_served(&fleet)?;
     let device = fleet.device_of("shop/web.2")?;
     let container = container(&fleet, "shop/web.2")?;
-    let killed = failures_while(&fleet, || device.docker(&["kill", &container]).map(|_| since_epoch()))?;
+    let killed = failures_while(&fleet, || When::of(|| device.docker(&["kill", &container]).map(drop)))?;
     eprintln!("container killed: {} of {} failed", killed.failed.len(), killed.count);
     let later = killed.beyond(IN_FLIGHT * 3);
     ensure!(later.is_empty(), "{later:?}");
     fleet.eventually_settled("shop/web", 3)?;
 
     let rolled = failures_while(&fleet, || {
-        fleet.deploy("shop", &shop(3).replace("outrigger-web:1\n    ports", "outrigger-web:2\n    ports"))?;
-        fleet.eventually_settled("shop/web", 3).map(|_| since_epoch())
+        When::of(|| {
+            fleet.deploy("shop", &shop(3).replace("outrigger-web:1\n    ports", "outrigger-web:2\n    ports"))?;
+            fleet.eventually_settled("shop/web", 3).map(drop)
+        })
     })?;
     eprintln!("rolled: {} of {} failed: {:?}", rolled.failed.len(), rolled.count, rolled.failed);
     ensure!(rolled.failed.is_empty(), "{:?}", rolled.failed);

@@ -20,8 +20,8 @@ fn main() -> Result<()> {
     let runs = std::env::var("BENCH_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(RUNS);
     let asked: Vec<String> = std::env::args().skip(1).collect();
     let is_asked = |part: &str| asked.is_empty() || asked.iter().any(|one| one == part);
-    if asked.iter().any(|one| one == "swarm") {
-        return swarm::beside_ours(runs);
+    if let Some(("swarm", words)) = asked.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return swarm::beside_ours(runs, words);
     }
     let mut figures = Figures::default();
     if is_asked("starts") || is_asked("hundred") || is_asked("loss") {

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use outrigger_tests::clock::{eventually, rest, since_epoch};
 use outrigger_tests::real::fleet::Fleet;
 use outrigger_tests::real::http;
-use outrigger_tests::real::lab::{ActedAt, Device, Lab};
-use outrigger_tests::real::load::{Failures, failures_while};
+use outrigger_tests::real::lab::{Device, Lab};
+use outrigger_tests::real::load::{Failures, When, failures_while};
 
 const DEVICES: u8 = 4;
 const COPIES: usize = 3;
@@ -68,11 +68,22 @@ struct Row {
     replaced: Duration,
 }
 
-/// Measures both and prints the table.
-pub fn beside_ours(runs: usize) -> Result<()> {
+/// Measures both and prints the table. `asked`: words of which the name of a fault has one (`power`, `rolling`), or the name of
+/// who is measured (`Outrigger`, `Swarm`); none: all.
+pub fn beside_ours(runs: usize, asked: &[String]) -> Result<()> {
+    let is_asked = |name: &str| asked.iter().any(|word| name.contains(word.as_str()));
+    let mut faults: Vec<_> = FAULTS.into_iter().filter(|(_, what)| is_asked(what)).collect();
+    if faults.is_empty() {
+        faults = FAULTS.to_vec();
+    }
+    let (only_us, only_swarm) = (is_asked("Outrigger"), is_asked("Swarm"));
     let mut rows = vec![];
-    ours(runs, &mut rows)?;
-    swarms(runs, &mut rows)?;
+    if only_us || !only_swarm {
+        ours(runs, &faults, &mut rows)?;
+    }
+    if only_swarm || !only_us {
+        swarms(runs, &faults, &mut rows)?;
+    }
     println!("| what | who | failed | of | until three healthy copies run again |");
     println!("| --- | --- | --- | --- | --- |");
     for (_, what) in FAULTS {
@@ -86,19 +97,19 @@ pub fn beside_ours(runs: usize) -> Result<()> {
 fn add(rows: &mut Vec<Row>, what: &'static str, who: &'static str, seen: Failures, replaced: Duration) {
     eprintln!("{what}, {who}: {} of {} failed, replaced after {replaced:?}", seen.failed.len(), seen.count);
     for asked in seen.failed.iter().step_by(seen.failed.len().div_ceil(3).max(1)) {
-        let after = asked.began.as_secs_f64() - seen.at.as_secs_f64();
+        let after = asked.began.as_secs_f64() - seen.at.from.as_secs_f64();
         eprintln!("  {after:+.3} s: {}", asked.trouble.as_deref().unwrap_or_default());
     }
     rows.push(Row { what, who, seen, replaced });
 }
 
-fn ours(runs: usize, rows: &mut Vec<Row>) -> Result<()> {
+fn ours(runs: usize, faults: &[(Fault, &'static str)], rows: &mut Vec<Row>) -> Result<()> {
     let fleet = Fleet::up(DEVICES, &["web"])?;
     fleet.deploy("shop", WEB)?;
     healthy_again(&fleet.lab, None, "outrigger-web:1")?;
     let mut version = 1;
     for _ in 0..runs {
-        for (fault, what) in FAULTS {
+        for &(fault, what) in faults {
             rest(CALM);
             let front = without_copy(&fleet.lab)?;
             let address = [format!("{}:8080", front.address()?)];
@@ -111,7 +122,7 @@ fn ours(runs: usize, rows: &mut Vec<Row>) -> Result<()> {
                     let changed = WEB.replace("web:1", &format!("web:{version}"));
                     fleet.deploy("shop", &changed).map(drop)
                 })?;
-                replaced = healthy_again(&fleet.lab, gone(fault, victim), &image(version))?.saturating_sub(at);
+                replaced = healthy_again(&fleet.lab, gone(fault, victim), &image(version))?.saturating_sub(at.from);
                 Ok(at)
             })?;
             add(rows, what, "Outrigger", seen, replaced);
@@ -123,7 +134,7 @@ fn ours(runs: usize, rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
-fn swarms(runs: usize, rows: &mut Vec<Row>) -> Result<()> {
+fn swarms(runs: usize, faults: &[(Fault, &'static str)], rows: &mut Vec<Row>) -> Result<()> {
     let lab = Lab::up(DEVICES, &["web"])?;
     let manager = lab.device(1);
     form(&lab)?;
@@ -139,7 +150,7 @@ fn swarms(runs: usize, rows: &mut Vec<Row>) -> Result<()> {
     let front = [format!("{}:{HAPROXY_PORT}", manager.address()?)];
     let mut version = 1;
     for _ in 0..runs {
-        for (fault, what) in FAULTS {
+        for &(fault, what) in faults {
             rest(CALM);
             eventually("HAProxy answers", PATIENCE, || http::fetch(&front[0], "/"))?;
             let devices = copies(&lab)?;
@@ -156,7 +167,7 @@ fn swarms(runs: usize, rows: &mut Vec<Row>) -> Result<()> {
                         version = 3 - version;
                         manager.docker(&["service", "update", "--detach", "--image", &image(version), "web"]).map(drop)
                     })?;
-                    replaced = healthy_again(&lab, gone(fault, victim), &image(version))?.saturating_sub(at);
+                    replaced = healthy_again(&lab, gone(fault, victim), &image(version))?.saturating_sub(at.from);
                     Ok(at)
                 })?;
                 let at = seen.at;
@@ -206,21 +217,15 @@ fn image(version: u8) -> String {
     format!("outrigger-web:{version}")
 }
 
-fn act(fault: Fault, victim: Device<'_>, roll: impl FnOnce() -> Result<()>) -> Result<ActedAt> {
+fn act(fault: Fault, victim: Device<'_>, roll: impl FnOnce() -> Result<()>) -> Result<When> {
     match fault {
-        Fault::PowerCut => victim.cut_power(),
-        Fault::CutCable => victim.partition(),
+        Fault::PowerCut => victim.cut_power().map(When::from),
+        Fault::CutCable => victim.partition().map(When::from),
         Fault::ContainerKilled => {
             let container = victim.docker(&["ps", "-q", "--filter", "health=healthy"])?;
-            let at = since_epoch();
-            victim.docker(&["kill", &container])?;
-            Ok(at)
+            When::of(|| victim.docker(&["kill", &container]).map(drop))
         }
-        Fault::Roll => {
-            let at = since_epoch();
-            roll()?;
-            Ok(at)
-        }
+        Fault::Roll => When::of(roll),
     }
 }
 
