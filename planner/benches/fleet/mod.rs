@@ -1,5 +1,7 @@
 //! Fleets and stacks for measurements.
 
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
 use outrigger_planner::{Fleet, Heard, Policy, Wish};
 use outrigger_protocol::{
     BootId, Bytes, CgroupVersion, ContainerSpec, DeviceName, Engine, EngineKind, Epoch, Facts, FleetId, Hello,

@@ -121,8 +121,7 @@ impl Device {
         let engine = Engine::new(&format!("{}c", who.name), manners, Rng::new(who.number as u64));
         let core = Core::new(settings, facts(), Held::Nothing);
         let (later, inputs) = (BTreeMap::new(), VecDeque::from([Input::Wall(Clock.unix_ms())]));
-        let mut device =
-            Self { who, core, engine, later, next: 0, sender: None, inputs, running: 0, shared, random };
+        let mut device = Self { who, core, engine, later, next: 0, sender: None, inputs, running: 0, shared, random };
         let listed = device.engine.tell_all();
         device.engine_outs(vec![listed]);
         device.inputs.push_back(Input::Proxy(told(None)));

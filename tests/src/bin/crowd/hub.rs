@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
 use outrigger_agent::config::HubAddress;
 use outrigger_agent::identity::{HubFile, IdentityDir, Joined};
 use outrigger_api::Fleet;
@@ -96,11 +95,6 @@ impl Hub {
     /// Asks it to end, and waits until it has.
     pub fn stop(&mut self) -> Result<()> {
         self.process.take().context("no hub runs")?.stop()
-    }
-
-    /// Lets it do nothing for a while: as a machine does that hangs.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.process.as_ref().context("no hub runs")?.signal(signal)
     }
 
     /// Asks it through its socket.

@@ -124,9 +124,17 @@ impl Stage {
         let messages = counts_after.0 - counts.0;
         let cpu = hub_after.cpu_since(&hub);
         let each = (hub_after.cpu - hub.cpu) * 1e6 / messages.max(1) as f64;
-        table.row("hub, CPU, nothing but heartbeats", format!("{cpu:.1} % of a core ({each:.0} µs for each message)"), "");
+        table.row(
+            "hub, CPU, nothing but heartbeats",
+            format!("{cpu:.1} % of a core ({each:.0} µs for each message)"),
+            "",
+        );
         table.row("heartbeats shed meanwhile", (counts_after.1 - counts.1).to_string(), "0");
-        table.row("hub, bytes written to disk meanwhile", (hub_after.written - hub.written).to_string(), "≤ 1 MB a day");
+        table.row(
+            "hub, bytes written to disk meanwhile",
+            (hub_after.written - hub.written).to_string(),
+            "≤ 1 MB a day",
+        );
         table.row("(the devices' process, CPU)", format!("{:.1} % of a core", own_after.cpu_since(&own)), "");
         let fleet = self.hub.fleet()?;
         ensure!(fleet.devices_online as usize == self.scale.devices, "some were lost meanwhile: {fleet:?}");
@@ -136,7 +144,8 @@ impl Stage {
     /// Messages received, and heartbeats shed.
     fn counts(&self) -> Result<(u64, u64)> {
         let text = self.hub.ask("GET /metrics", "")?;
-        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0);
+        let value =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0);
         Ok((value("outrigger_broker_received_total "), value("outrigger_broker_heartbeats_shed_total ")))
     }
 
