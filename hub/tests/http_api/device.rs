@@ -86,11 +86,7 @@ impl Device {
         Self { task, client, name, seen }
     }
 
-    /// What it was told last of whom it reaches.
-    pub fn routes(&self) -> Option<Routes> {
-        self.seen.lock().unwrap().routes.clone()
-    }
-
+    /// The images that it is to run, one for each replica.
     /// A published port is taken by something else there.
     pub fn has_port_taken(&self, port: u16) {
         let taken = TakenPort { port, protocol: PortProtocol::Tcp, reason: "Address in use".into() };
@@ -98,7 +94,6 @@ impl Device {
         say_mesh(&self.client, &self.name, &self.seen);
     }
 
-    /// The images that it is to run, one for each replica.
     pub fn images(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         let Some(assignment) = &seen.assignment else { return vec![] };

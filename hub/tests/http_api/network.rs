@@ -124,29 +124,3 @@ async fn a_taken_port_is_told_wherever_somebody_looks() {
     assert!(problem.to_string().contains("shop/web"), "{problem}");
     hub.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_services_of_one_stack_are_told_to_each_device_in_one_message() {
-    const SERVICES: usize = 1000;
-    let hub = Hub::start().await;
-    let devices = [hub.device("pi-1").await, hub.device("pi-2").await];
-    let mut text = "services:\n".to_owned();
-    for number in 0..SERVICES {
-        text.push_str(&format!("  web-{number}: {{ image: 'web:1' }}\n"));
-    }
-    let (status, answer) = hub.put("/v1/stacks/shop", compose(&text)).await;
-    assert_eq!(status, 200, "{answer}");
-    for device in &devices {
-        eventually("all services have their copy in the routes", || async {
-            let Some(routes) = device.routes() else { return false };
-            routes.services.len() == SERVICES && routes.services.iter().all(|service| service.endpoints.len() == 1)
-        })
-        .await;
-        let routes = device.routes().unwrap();
-        let bytes = outrigger_protocol::encode_down(&outrigger_protocol::DownMessage::Routes(routes)).unwrap().len();
-        assert!(bytes < outrigger_protocol::MAX_WANT / 8, "{bytes} bytes leave no room for more");
-    }
-    let events = hub.get("/v1/events").await.1;
-    assert!(!events.to_string().contains("routes_too_large"));
-    hub.stop().await;
-}
