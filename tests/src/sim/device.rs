@@ -103,7 +103,7 @@ impl Device {
             facts,
             is_on: false,
             boots: 0,
-            machine: u128::from(own.next()),
+            machine: u128::from(own.draw()),
             booted_at: 0,
             // Quartz is good to 0.01 %; ten times that shows what the margin of a lease is for.
             rate: 1_000_000 + own.range(0, 2000) - 1000,

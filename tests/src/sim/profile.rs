@@ -228,7 +228,7 @@ impl World {
         match (chance.below(3), chance.pick(&services)) {
             (0, Some(service)) => Fault::Crashing(device, service.clone(), is_memory),
             (1, Some(service)) => Fault::Unhealthy(device, service.clone()),
-            _ => Fault::ContainerEnds(device, chance.next() >> 1, is_memory),
+            _ => Fault::ContainerEnds(device, chance.draw() >> 1, is_memory),
         }
     }
 }

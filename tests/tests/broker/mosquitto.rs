@@ -250,9 +250,7 @@ async fn what_the_broker_keeps_for_devices_is_told_so_that_ghosts_can_be_cleared
         match second.next().await? {
             Happening::Kept { device } => break device,
             Happening::Up | Happening::Down { .. } => (),
-            other @ (Happening::Heard { .. } | Happening::NameTaken { .. } | Happening::Flooding { .. }) => {
-                bail!("{other:?}")
-            }
+            other => bail!("{other:?}"),
         }
     };
     second.outgoing.send(Outgoing::Clear { device: kept }).await?;

@@ -61,12 +61,13 @@ fn no_log_and_no_crash_of_the_programs_tells_a_secret() -> Result<()> {
     let (admin, viewer) = (hub.token("admin")?, hub.token("viewer")?);
     let invited = hub.invite("pi-1")?.token.0;
     let mut agent = Agent::new(folder.path(), "pi-1")?;
-    let mut texts = vec![];
     // A line that was pasted badly, once to no avail, and well.
-    texts.push(said("a join with half a token", agent.join(&hub, &invited[..invited.len() - 3], &[])?));
-    texts.push(said("a join with the token of a person", agent.join(&hub, &viewer, &[])?));
-    texts.push(said("a join", agent.join(&hub, &invited, &[])?));
-    texts.push(said("a second join", agent.join(&hub, &invited, &["--again"])?));
+    let mut texts = vec![
+        said("a join with half a token", agent.join(&hub, &invited[..invited.len() - 3], &[])?),
+        said("a join with the token of a person", agent.join(&hub, &viewer, &[])?),
+        said("a join", agent.join(&hub, &invited, &[])?),
+        said("a second join", agent.join(&hub, &invited, &["--again"])?),
+    ];
     agent.start()?;
     hub.eventually_online(&["pi-1"])?;
 

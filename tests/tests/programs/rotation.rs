@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use outrigger_hub::pki::{Authority, Old};
 use outrigger_tests::clock::eventually;
@@ -42,7 +42,7 @@ fn rotate(hub: &Hub) -> Result<Pin> {
     ensure!(output.status.success(), "{output:?}");
     let said = String::from_utf8(output.stdout)?;
     let pin = said.split_whitespace().find_map(|word| word.parse().ok());
-    Ok(pin.unwrap_or_else(|| panic!("no fingerprint in {said:?}")))
+    pin.with_context(|| format!("no fingerprint in {said:?}"))
 }
 
 #[test]

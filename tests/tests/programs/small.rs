@@ -142,8 +142,8 @@ impl Hub {
         eventually("the devices are online", PATIENCE, look).map(drop)
     }
 
-    /// Each copy that runs: its number, its device and its container. Waits until there are so many, and nothing else.
-    pub fn eventually_running(&self, count: usize) -> Result<Vec<(String, String, Option<String>, u32)>> {
+    /// Each copy that runs. Waits until there are so many, and nothing else.
+    pub fn eventually_running(&self, count: usize) -> Result<Vec<Running>> {
         let look = || {
             let replicas = self.replicas()?;
             let all = replicas.iter().all(|one| one.state == ReplicaState::Running && one.others.is_empty());
@@ -158,6 +158,9 @@ impl Hub {
         Ok(eventually("the copies run", PATIENCE, look)?.0)
     }
 }
+
+/// A copy: its number, its device, its container, and how often that was started again.
+pub type Running = (String, String, Option<String>, u32);
 
 impl Agent {
     /// A device that has not joined yet.
