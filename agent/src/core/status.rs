@@ -276,6 +276,7 @@ fn phase_of_absent(
     match track.over {
         Some(Over::Completed) => return Phase::Completed,
         Some(Over::GivenUp) => return Phase::Failed { reason: reason() },
+        Some(Over::Forbidden) => return Phase::Refused { reason: reason() },
         None => (),
     }
     if action.is_some_and(Action::is_start) || track.unseen.is_some() || track.in_doubt.is_some() {

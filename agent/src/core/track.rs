@@ -70,6 +70,8 @@ pub enum Over {
     Completed,
     /// It failed, and its policy allows no further attempt.
     GivenUp,
+    /// The owner of the device does not allow it.
+    Forbidden,
 }
 
 impl Track {
@@ -147,7 +149,7 @@ impl Track {
         self.up_since = None;
         self.unseen = None;
         self.last_exit = Some(ExitCause::NotStarted(reason));
-        self.over = Some(Over::GivenUp);
+        self.over = Some(Over::Forbidden);
     }
 
     fn count_failure(&mut self, now: Moment, ran: Duration, policy: RestartPolicy) {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use outrigger_protocol::{Channel, UpMessage};
+use outrigger_hub::broker::Happening;
+use outrigger_protocol::{Channel, DeviceName, UpMessage};
 use rumqttc::v5::mqttbytes::QoS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -35,6 +36,7 @@ async fn a_packet_that_claims_to_be_huge_ends_its_connection_and_takes_no_memory
         let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.expect("the connection was not ended");
     }
     assert!(memory() < before + 32 * 1024 * 1024, "{} then {}", before, memory());
+    assert_eq!(world.garbage_of().await.as_str(), "bad", "the operator hears of it");
     other.report("good", 1).await;
     assert_eq!(world.heard_of("good").await, 1);
 }
@@ -106,6 +108,14 @@ async fn a_device_that_sends_without_end_is_slowed_down_and_the_others_are_heard
 }
 
 impl World {
+    /// The device of whose nonsense the broker tells next.
+    async fn garbage_of(&mut self) -> DeviceName {
+        match timeout(SOON, self.happenings.recv()).await.expect("nothing was told").unwrap() {
+            Happening::Garbage { device, .. } => device,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The number of the next report of this device.
     async fn heard_of(&mut self, device: &str) -> u32 {
         loop {
