@@ -43,10 +43,10 @@ fn the_proxy_starts_when_the_agent_comes_to_its_socket_and_leaves_the_socket_to_
     const PATIENCE: Duration = Duration::from_secs(20);
     let folder = tempfile::tempdir().unwrap();
     let (socket, log) = (folder.path().join("control.sock"), folder.path().join("log"));
-    let agent = place::program("outrigger-agent").unwrap();
-    let (listen, agent) = (socket.to_str().unwrap(), agent.to_str().unwrap());
+    let proxy = place::program("outrigger-proxy").unwrap();
+    let (listen, proxy) = (socket.to_str().unwrap(), proxy.to_str().unwrap());
     let scope = format!("units_{}", std::process::id());
-    let words = ["--listen", listen, agent, "--scope", &scope, "proxy"];
+    let words = ["--listen", listen, proxy, "--scope", &scope];
     // What systemd does for the socket unit: it listens, and hands the socket over when somebody comes.
     let activated = Process::start("systemd-socket-activate".as_ref(), words, &log).unwrap();
     eventually("the socket is there", PATIENCE, || UnixStream::connect(&socket).map(drop)).unwrap();

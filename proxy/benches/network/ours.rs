@@ -39,7 +39,7 @@ impl<'a> Ours<'a> {
         let socket = folder.join(format!("{name}.sock"));
         let scope = format!("bench-{name}");
         let mut command = place.command(cpu, &program.display().to_string());
-        command.arg("proxy").arg("--socket").arg(&socket).args(["--scope", &scope]);
+        command.arg("--socket").arg(&socket).args(["--scope", &scope]);
         let program = Program::start(command, &folder.join(format!("{name}.log")), None)?;
         let mesh = Some(Mesh { identity, port: 0, hub: "localhost".into() });
         let routes = Routes::default();
