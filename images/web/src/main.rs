@@ -6,6 +6,7 @@
 //! | request | what it does |
 //! | --- | --- |
 //! | `GET /` | host name, replica, device, version |
+//! | `GET /wait?ms=N` | the same after N milliseconds (at most 10 000), like a page that takes time to make |
 //! | `GET /healthz` | 200, or 500 while unhealthy, or 503 before `HEALTHY_AFTER` |
 //! | `POST /unhealthy`, `POST /healthy` | changes that answer |
 //! | `/crash` | ends with exit code 1 |

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::http::{self, Request};
 
 const MIB: usize = 1024 * 1024;
+const MAX_WAIT_MS: u64 = 10_000;
 const DRIP: Duration = Duration::from_millis(100);
 
 struct Service {
@@ -83,6 +84,7 @@ impl Service {
     fn respond(&self, request: &Request) -> (u16, String) {
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/") => (200, self.about.clone()),
+            ("GET", "/wait") => self.wait(&request.query),
             ("GET", "/healthz") => self.health(),
             ("POST", "/unhealthy") => self.turn(false),
             ("POST", "/healthy") => self.turn(true),
@@ -109,6 +111,15 @@ impl Service {
     fn turn(&self, healthy: bool) -> (u16, String) {
         self.healthy.store(healthy, Ordering::Relaxed);
         (200, format!("healthy: {healthy}\n"))
+    }
+
+    fn wait(&self, query: &str) -> (u16, String) {
+        let Some(ms) = query.strip_prefix("ms=").and_then(|number| number.parse().ok()).filter(|ms| *ms <= MAX_WAIT_MS)
+        else {
+            return (400, format!("say how long: /wait?ms=N, at most {MAX_WAIT_MS}\n"));
+        };
+        thread::sleep(Duration::from_millis(ms));
+        (200, self.about.clone())
     }
 
     fn eat(&self, query: &str) -> (u16, String) {

@@ -3,11 +3,16 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use outrigger_tests::real::place;
+use nix::pty::{OpenptyResult, openpty};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use outrigger_tests::clock::eventually;
 
 use super::small::{Hub, program};
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const CANARY: &str = "canary-at-the-keyboard";
 
@@ -32,26 +37,24 @@ impl User<'_> {
         self.piped(words, b"")
     }
 
-    /// At a terminal, where this is typed. Everything that the terminal shows.
-    fn typed(&self, words: &str, keys: &str) -> Result<(i32, String)> {
-        let program = place::program("outrigger")?;
-        let mut command = Command::new("script");
-        command.args(["--quiet", "--return", "--command", &format!("{} {words}", program.display()), "/dev/null"]);
-        command.env("OUTRIGGER_HUB", self.hub.url()).env("OUTRIGGER_TOKEN", &self.token).env("NO_COLOR", "1");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().context("`script` is missing: tests/setup")?;
-        let mut screen = child.stdout.take().context("no output")?;
+    /// At a terminal, where this is typed once it no longer shows what is. Everything that the terminal shows.
+    fn typed(&self, words: &[&str], keys: &str) -> Result<(i32, String)> {
+        let OpenptyResult { master, slave } = openpty(None, None)?;
+        let mut command = self.command(words)?;
+        command.env("NO_COLOR", "1");
+        command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave.try_clone()?);
+        let mut child = command.spawn()?;
+        eventually("the terminal shows no keys", PATIENCE, || {
+            let shows = tcgetattr(&slave)?.local_flags.contains(LocalFlags::ECHO);
+            ensure!(!shows, "it does");
+            Ok(())
+        })?;
+        drop((command, slave));
+        let mut terminal = fs::File::from(master);
+        terminal.write_all(keys.as_bytes())?;
         let mut shown = vec![];
-        // Whoever types before being asked sees it on the screen, as with every program.
-        while !shown.ends_with(b"not shown): ") {
-            let mut byte = [0];
-            ensure!(screen.read(&mut byte)? == 1, "nobody is asked: {}", String::from_utf8_lossy(&shown));
-            shown.push(byte[0]);
-        }
-        let mut keyboard = child.stdin.take().context("no input")?;
-        keyboard.write_all(keys.as_bytes())?;
-        screen.read_to_end(&mut shown)?;
-        drop(keyboard);
+        // Once nobody has the terminal any more, reading is an error.
+        let _ = terminal.read_to_end(&mut shown);
         Ok((child.wait()?.code().context("a signal")?, String::from_utf8(shown)?))
     }
 }
@@ -80,7 +83,7 @@ fn secrets_are_set_listed_and_removed_and_never_shown() -> Result<()> {
     ensure!(code == 0 && said.contains("tls is set; nothing uses it yet"), "{said}");
     let (code, said, _) = ann.piped(&["secret", "set", "db"], CANARY.as_bytes())?;
     ensure!(code == 0 && said.contains("db is set"), "{said}");
-    let (code, shown) = ann.typed("secret set typed", &format!("{CANARY}\n"))?;
+    let (code, shown) = ann.typed(&["secret", "set", "typed"], &format!("{CANARY}\n"))?;
     ensure!(code == 0 && shown.contains("it is not shown") && !shown.contains(CANARY), "{shown}");
 
     let compose = "services:\n  web: { image: 'web:1', network_mode: none, secrets: [db] }\nsecrets: { db: { external: true } }\n";
@@ -150,7 +153,7 @@ fn logins_of_registries_are_set_listed_and_forgotten_and_never_shown() -> Result
     let words = ["registry", "login", "hub.lan:5000", "--username", "ann", "--password-stdin"];
     let (code, said, told) = root.piped(&words, format!("{CANARY}\r\n").as_bytes())?;
     ensure!(code == 0 && said.contains("devices pull from hub.lan:5000 as ann"), "{said} {told}");
-    let (code, shown) = root.typed("registry login ghcr.io --username bob", &format!("{CANARY}\n"))?;
+    let (code, shown) = root.typed(&["registry", "login", "ghcr.io", "--username", "bob"], &format!("{CANARY}\n"))?;
     ensure!(code == 0 && shown.contains("it is not shown") && !shown.contains(CANARY), "{shown}");
     let (_, list, _) = root.run(&["registry", "ls"])?;
     ensure!(list.contains("hub.lan:5000") && list.contains("bob") && !list.contains(CANARY), "{list}");
