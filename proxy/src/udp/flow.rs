@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::LONGEST;
-use crate::balance::Cause;
+use crate::balance::{Cause, Need};
 use crate::clock;
 use crate::dial::Request;
 use crate::mesh::{MeshStream, Open};
@@ -52,7 +52,7 @@ pub(super) async fn run(
 ) {
     let mut tried: Vec<PlacementId> = vec![];
     while tried.len() < ATTEMPTS {
-        let Some(lease) = shared.lease(&service, request.client.ip(), &tried) else { return };
+        let Some(lease) = shared.lease(&service, request.client.ip(), &tried, Need::Known) else { return };
         tried.push(lease.placement);
         let begun = clock::instant();
         let ended = match reach(&shared, &lease, &request).await {
