@@ -93,10 +93,14 @@ pub(crate) enum MeshError {
     TooSlow,
     #[error("cannot connect to the device")]
     Connect(#[source] io::Error),
+    #[error("the device does not let us in")]
+    NotLetIn(#[source] io::Error),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error("the device can be reached neither directly ({0}) nor through the hub")]
     Relay(String, #[source] io::Error),
+    #[error("too many streams with the device are open")]
+    Full(#[source] io::Error),
     #[error("the connection with the device broke")]
     Broken(#[source] io::Error),
     #[error("the device says no: {0:?}")]
@@ -208,7 +212,11 @@ impl Mesh {
 
 /// One stream in this connection.
 async fn ask(link: &Link, open: &Open) -> Result<MeshStream, MeshError> {
-    let mut stream = link.open().await.map_err(MeshError::Broken)?;
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::QuotaExceeded => MeshError::Full(error),
+        _ => MeshError::Broken(error),
+    };
+    let mut stream = link.open().await.map_err(refused)?;
     Asked::Copy(open.clone()).write(&mut stream).await.map_err(MeshError::Broken)?;
     match Answer::read(&mut stream).await.map_err(MeshError::Broken)? {
         Answer::Ok => Ok(stream),

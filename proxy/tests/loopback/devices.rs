@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use outrigger_proxy::control::Mesh;
@@ -91,6 +93,51 @@ async fn a_device_reaches_published_ports_of_others_and_nothing_else_unless_it_i
     eventually(async || ask(open).await.ok()).await;
     a.stop().await;
     b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_before_its_device_may_come_waits_and_costs_one_connection() {
+    let authority = TestAuthority::new();
+    let web = Copy::start("web", [127, 1, 7, 1], 0).await;
+    let mut a = Device::start(&authority, "a").await;
+    let mut b = Device::start(&authority, "b").await;
+    b.run_copy(1, web.address);
+    b.want().await;
+    let to = b.peer().await;
+    let (door, came) = counted(SocketAddr::new(to.addresses[0], to.port)).await;
+    a.wanted.routes.peers.push(outrigger_protocol::Peer { port: door, ..to });
+    a.endpoint(1, Some(0));
+    let open = a.publish(web.port);
+    a.want().await;
+    // The proxy comes by itself; what the hub has to say to `b` is late.
+    eventually(async || (came.load(Ordering::SeqCst) > 0).then_some(())).await;
+    let asked = tokio::spawn(ask(open));
+    let caller = a.peer().await;
+    b.wanted.routes.peers = vec![caller];
+    b.service().callers = vec![0];
+    b.want().await;
+    assert_eq!(asked.await.unwrap().unwrap(), "web");
+    assert_eq!(came.load(Ordering::SeqCst), 1);
+    a.stop().await;
+    b.stop().await;
+}
+
+/// A port that leads to this one, and how many have come to it.
+async fn counted(to: SocketAddr) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            counter.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut to = TcpStream::connect(to).await.unwrap();
+                drop(tokio::io::copy_bidirectional(&mut from, &mut to).await);
+            });
+        }
+    });
+    (port, count)
 }
 
 #[tokio::test(flavor = "multi_thread")]
