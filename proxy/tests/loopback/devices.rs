@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use outrigger_proxy::control::Mesh;
@@ -13,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::support::{Copy, Device, ask, eventually};
+use crate::support::{Copy, Device, ask, door, eventually};
 
 /// `a` publishes a port of the service, whose copies run on the others, one each, at 127.1.N.1 on `port`.
 async fn fleet(a: &mut Device, others: &mut [&mut Device], port: u16) -> std::net::SocketAddr {
@@ -104,7 +103,7 @@ async fn a_request_that_comes_before_its_device_may_come_waits_and_costs_one_con
     b.run_copy(1, web.address);
     b.want().await;
     let to = b.peer().await;
-    let (door, came) = counted(SocketAddr::new(to.addresses[0], to.port)).await;
+    let (door, came) = door(to.port, Duration::ZERO).await;
     a.wanted.routes.peers.push(outrigger_protocol::Peer { port: door, ..to });
     a.endpoint(1, Some(0));
     let open = a.publish(web.port);
@@ -120,24 +119,6 @@ async fn a_request_that_comes_before_its_device_may_come_waits_and_costs_one_con
     assert_eq!(came.load(Ordering::SeqCst), 1);
     a.stop().await;
     b.stop().await;
-}
-
-/// A port that leads to this one, and how many have come to it.
-async fn counted(to: SocketAddr) -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let count = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&count);
-    tokio::spawn(async move {
-        while let Ok((mut from, _)) = listener.accept().await {
-            counter.fetch_add(1, Ordering::SeqCst);
-            tokio::spawn(async move {
-                let mut to = TcpStream::connect(to).await.unwrap();
-                drop(tokio::io::copy_bidirectional(&mut from, &mut to).await);
-            });
-        }
-    });
-    (port, count)
 }
 
 #[tokio::test(flavor = "multi_thread")]

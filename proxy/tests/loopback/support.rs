@@ -268,3 +268,22 @@ pub async fn ask(address: SocketAddr) -> std::io::Result<String> {
     };
     tokio::time::timeout(LONG, asked).await.expect("a client was left waiting")
 }
+
+/// A port that leads to this one, where it takes so long to come in, and how many have come.
+pub async fn door(to: u16, takes: Duration) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            counter.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                tokio::time::sleep(takes).await;
+                let mut to = TcpStream::connect((LOOPBACK, to)).await.unwrap();
+                drop(tokio::io::copy_bidirectional(&mut from, &mut to).await);
+            });
+        }
+    });
+    (port, count)
+}
