@@ -279,8 +279,10 @@ mod tests {
         let mut held = vec![];
         let refused = loop {
             match link.open().await {
-                Ok(mut stream) if is_answered(&mut stream).await => held.push(stream),
-                Ok(_) => panic!("the connection broke with {} streams", held.len()),
+                Ok(mut stream) => {
+                    assert!(is_answered(&mut stream).await, "the connection broke with {} streams", held.len());
+                    held.push(stream);
+                }
                 Err(error) => break error,
             }
         };
