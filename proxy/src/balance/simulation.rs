@@ -175,22 +175,22 @@ struct Crowd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     /// The attempt is taken by its copy.
-    Taken { request: usize, copy: usize },
+    Taken {
+        request: usize,
+        copy: usize,
+    },
     Arrives,
     /// The request has waited for so long that a second copy may be asked.
-    Waits { request: usize },
+    Waits {
+        request: usize,
+    },
 }
 
 /// Requests come to three copies, however many wait: so long after the one before, which follows from the time.
 fn crowd(seed: u64, every_ms: impl Fn(u64) -> u64, lasts_ms: u64) -> Crowd {
     let mut balancer = Balancer::new(seed);
     let candidates: Vec<_> = (0..3)
-        .map(|number| Candidate {
-            placement: PlacementId(number),
-            is_local: false,
-            is_ready: true,
-            is_reachable: true,
-        })
+        .map(|number| Candidate { placement: PlacementId(number), is_local: false, is_ready: true, is_reachable: true })
         .collect();
     let begin = 1_000_000;
     balancer.set(Affinity::None, &candidates, Moment(begin));

@@ -153,7 +153,8 @@ async fn ask(
     loop {
         let may_ask = reaching.is_none() && tried.len() < ATTEMPTS;
         let is_late = may_ask && !asked.is_empty() && asked.len() < AT_ONCE && next_at <= clock::instant();
-        let may_repeat = || shared.balance(&service.name, |balancer| balancer.may_repeat(clock::now())).unwrap_or(false);
+        let may_repeat =
+            || shared.balance(&service.name, |balancer| balancer.may_repeat(clock::now())).unwrap_or(false);
         if is_late && !may_repeat() {
             next_at = clock::instant() + PATIENCE;
         } else if may_ask && (asked.is_empty() || is_late) {

@@ -102,7 +102,10 @@ impl Link {
     /// A new stream; an error of the kind `QuotaExceeded` if there are too many.
     pub(crate) async fn open(&self) -> io::Result<MeshStream> {
         if self.alive.strong_count() > self.most {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, format!("there are {} streams already", self.most)));
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!("there are {} streams already", self.most),
+            ));
         }
         self.open_in_any_case().await
     }

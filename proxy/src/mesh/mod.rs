@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// After this time without an answer it is looked whether the line still carries. Less than the time after which another
 /// copy is asked, so that it is looked in any case.
-const USUAL: Duration = Duration::from_millis(50);
+pub(crate) const USUAL: Duration = Duration::from_millis(50);
 
 /// All connections with other devices.
 #[derive(Debug)]
@@ -49,6 +49,29 @@ pub(crate) struct Mesh {
     callers: Callers,
     pub(crate) relay: Relay,
     listening: Mutex<Result<Option<u16>, String>>,
+}
+
+/// A connection with a device, as whoever has a stream in it sees it.
+#[derive(Debug)]
+pub(crate) struct LineTo {
+    peer: Arc<pool::Peer>,
+    link: Option<Link>,
+}
+
+impl LineTo {
+    /// An answer is late.
+    pub(crate) fn doubt(&self) {
+        self.peer.doubt();
+    }
+
+    /// Returns once another connection is used instead.
+    pub(crate) async fn replaced(&self) {
+        match &self.link {
+            Some(link) => drop(self.peer.newer(link).await),
+            // It has ended, and its streams do the same.
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Devices that have come here directly, and how often.
@@ -151,6 +174,13 @@ impl Mesh {
             };
             link = newer;
         }
+    }
+
+    /// The connection that a stream to this device has just been opened in.
+    pub(crate) fn line_to(&self, device: &DeviceName) -> LineTo {
+        let peer = self.peer(device);
+        let link = peer.current();
+        LineTo { peer, link }
     }
 
     /// Devices that cannot be reached at present.

@@ -1,17 +1,18 @@
 //! Copies that do not take connections, and who suffers from that.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use outrigger_protocol::{Endpoint, EndpointState, IngressPort, Peer, PlacementId, PortProtocol, ServiceRoutes, Traffic};
+use outrigger_protocol::{
+    Endpoint, EndpointState, IngressPort, Peer, PlacementId, PortProtocol, ServiceRoutes, Traffic,
+};
 use outrigger_proxy::control::LocalCopy;
 use outrigger_trust::testing::TestAuthority;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::support::{Copy, Device, LOOPBACK, ask, door, eventually, free_port};
+use crate::support::{Copy, Device, Door, LOOPBACK, ask, eventually, free_port};
 
 /// As many streams of a device's connection may wait for being acknowledged (yamux).
 const UNACKNOWLEDGED: usize = 256;
@@ -72,8 +73,8 @@ async fn a_copy_that_takes_no_connections_holds_up_no_other_copy_on_its_device()
     b.want().await;
     let to = b.peer().await;
     // So slow that it is waited for two seconds before the line counts as lost.
-    let (door, came) = door(to.port, Duration::from_millis(600)).await;
-    a.wanted.routes.peers = vec![Peer { port: door, ..to }];
+    let door = Door::start(to.port, Duration::from_millis(600)).await;
+    a.wanted.routes.peers = vec![Peer { port: door.port, ..to }];
     a.endpoint(1, Some(0));
     let open = a.publish(well.port);
     let port = free_port();
@@ -90,7 +91,7 @@ async fn a_copy_that_takes_no_connections_holds_up_no_other_copy_on_its_device()
     }
     eventually(async || (connecting([127, 6, 1, 2], well.port) >= UNACKNOWLEDGED).then_some(())).await;
     assert_eq!(ask(open).await.unwrap(), "well");
-    assert_eq!(came.load(Ordering::SeqCst), 1, "it was taken for lost, and all were asked again");
+    assert_eq!(door.count(), 1, "it was taken for lost, and all were asked again");
     drop(stuck);
     a.stop().await;
     b.stop().await;

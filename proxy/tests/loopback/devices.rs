@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use outrigger_proxy::control::Mesh;
@@ -12,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::support::{Copy, Device, ask, door, eventually};
+use crate::support::{Copy, Device, Door, ask, eventually};
 
 /// `a` publishes a port of the service, whose copies run on the others, one each, at 127.1.N.1 on `port`.
 async fn fleet(a: &mut Device, others: &mut [&mut Device], port: u16) -> std::net::SocketAddr {
@@ -103,20 +102,20 @@ async fn a_request_that_comes_before_its_device_may_come_waits_and_costs_one_con
     b.run_copy(1, web.address);
     b.want().await;
     let to = b.peer().await;
-    let (door, came) = door(to.port, Duration::ZERO).await;
-    a.wanted.routes.peers.push(outrigger_protocol::Peer { port: door, ..to });
+    let door = Door::start(to.port, Duration::ZERO).await;
+    a.wanted.routes.peers.push(outrigger_protocol::Peer { port: door.port, ..to });
     a.endpoint(1, Some(0));
     let open = a.publish(web.port);
     a.want().await;
     // The proxy comes by itself; what the hub has to say to `b` is late.
-    eventually(async || (came.load(Ordering::SeqCst) > 0).then_some(())).await;
+    eventually(async || (door.count() > 0).then_some(())).await;
     let asked = tokio::spawn(ask(open));
     let caller = a.peer().await;
     b.wanted.routes.peers = vec![caller];
     b.service().callers = vec![0];
     b.want().await;
     assert_eq!(asked.await.unwrap().unwrap(), "web");
-    assert_eq!(came.load(Ordering::SeqCst), 1);
+    assert_eq!(door.count(), 1);
     a.stop().await;
     b.stop().await;
 }
