@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
-use crate::balance::Cause;
+use crate::balance::{Cause, Need};
 use crate::clock;
 use crate::mesh::{MeshError, Open};
 use crate::proxy_header;
@@ -77,6 +77,15 @@ pub(crate) enum DialError {
 }
 
 impl DialError {
+    /// What is known of the need for another attempt: the copy may still be at work where only we have lost patience.
+    fn leaves(&self) -> Need {
+        match self {
+            Self::Connect(_, source) if source.kind() == std::io::ErrorKind::TimedOut => Need::Guessed,
+            Self::Mesh(MeshError::TooSlow) | Self::TooSlow | Self::Mute(_) | Self::AllFailed(..) => Need::Guessed,
+            Self::Connect(..) | Self::Mesh(_) | Self::NoCopy | Self::NoAddress | Self::Ourselves(_) => Need::Known,
+        }
+    }
+
     /// Whether the copy itself is known to have failed.
     fn cause(&self) -> Cause {
         match self {
@@ -99,9 +108,12 @@ pub(crate) async fn reach(
     let mut open: Vec<(PlacementId, Instant)> = vec![];
     let mut last = None;
     let mut next_at = begun;
+    let mut need = Need::Known;
     loop {
         if running.is_empty() || (next_at <= clock::instant() && running.len() < AT_ONCE) {
-            let lease = if tried.len() < ATTEMPTS { shared.lease(service, request.client.ip(), tried) } else { None };
+            let need = std::mem::replace(&mut need, Need::Guessed);
+            let may = tried.len() < ATTEMPTS;
+            let lease = if may { shared.lease(service, request.client.ip(), tried, need) } else { None };
             match lease {
                 Some(lease) => {
                     let now = clock::instant();
@@ -131,6 +143,7 @@ pub(crate) async fn reach(
                         lease.tell(|balancer, placement| balancer.failed(placement, error.cause(), clock::now()));
                         let why: &dyn std::error::Error = &error;
                         debug!(service = %service.name, placement = lease.placement.0, error = why, "a copy was not reached");
+                        need = error.leaves();
                         last = Some(error);
                         next_at = clock::instant();
                     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use outrigger_protocol::{DeviceName, PlacementId, ServiceRef};
 use tokio::sync::{Notify, watch};
 
-use crate::balance::{Balancer, LineState};
+use crate::balance::{Balancer, LineState, Need};
 use crate::clock;
 use crate::dial::DialError;
 use crate::limits::Limits;
@@ -126,8 +126,13 @@ impl Shared {
         service: &Arc<Service>,
         client: std::net::IpAddr,
         tried: &[PlacementId],
+        need: Need,
     ) -> Option<Lease> {
-        let placement = self.balance(&service.name, |balancer| balancer.begin(clock::now(), client, tried))??;
+        let begin = |balancer: &mut Balancer| match need {
+            Need::Known => balancer.begin(clock::now(), client, tried),
+            Need::Guessed => balancer.begin_another(clock::now(), client, tried),
+        };
+        let placement = self.balance(&service.name, begin)??;
         Some(Lease { shared: Arc::clone(self), service: Arc::clone(service), placement })
     }
 

@@ -4,6 +4,7 @@
 //! load balancing"); "to do" is the number of open requests times how long one takes there, the way included. Copies on this
 //! device come first where they are neither slower nor busier. Decision 0021 says what follows from that.
 
+mod budget;
 mod health;
 mod latency;
 mod line;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use outrigger_protocol::{Affinity, Moment, PlacementId};
 
+use budget::Budget;
 pub use health::Cause;
 use health::{Health, Standing};
 use latency::{Histogram, Mean, NOISE_MICROS, Setback};
@@ -41,11 +43,21 @@ pub struct Candidate {
     pub is_reachable: bool,
 }
 
+/// Why a copy is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nobody else is at work on the request.
+    Known,
+    /// Somebody may be, but has not said anything for a while.
+    Guessed,
+}
+
 /// What one device knows of the copies of one service.
 #[derive(Debug)]
 pub struct Balancer {
     copies: Vec<Known>,
     connects: Histogram,
+    budget: Budget,
     affinity: Affinity,
     chance: fastrand::Rng,
 }
@@ -133,7 +145,8 @@ impl Balancer {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let chance = fastrand::Rng::with_seed(seed);
-        Self { copies: vec![], connects: Histogram::default(), affinity: Affinity::None, chance }
+        let (connects, budget) = (Histogram::default(), Budget::default());
+        Self { copies: vec![], connects, budget, affinity: Affinity::None, chance }
     }
 
     /// The copies there are now. What is known of those that stay is kept.
@@ -171,10 +184,30 @@ impl Balancer {
                 Affinity::None => self.cheapest(&of(best), now)?,
             },
         };
+        if tried.is_empty() {
+            self.budget.request(now);
+        }
         let known = self.copies.get_mut(chosen)?;
         known.in_flight += 1;
         known.health.begin();
         Some(known.candidate.placement)
+    }
+
+    /// Another copy for a request of which nobody knows what has become at those that were `tried`. None: there is no other,
+    /// or there were too many such attempts of late.
+    pub fn begin_another(&mut self, now: Moment, client: IpAddr, tried: &[PlacementId]) -> Option<PlacementId> {
+        let is_other = |known: &Known| known.candidate.is_ready && !tried.contains(&known.candidate.placement);
+        if self.copies.iter().any(is_other) && self.budget.take(now) { self.begin(now, client, tried) } else { None }
+    }
+
+    /// A request has come in a connection with a copy that stands.
+    pub fn goes_on(&mut self, now: Moment) {
+        self.budget.request(now);
+    }
+
+    /// Whether a request that waits for its answer may be sent to one more copy; if so, that counts as done.
+    pub fn may_repeat(&mut self, now: Moment) -> bool {
+        self.budget.take(now)
     }
 
     /// The copy that this client always gets as long as it is there (rendezvous hashing: when a copy goes, only its own

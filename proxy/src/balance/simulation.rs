@@ -157,3 +157,110 @@ proptest! {
         prop_assert!(outcome.share(0) < 0.25, "{outcome:?}");
     }
 }
+
+/// Each copy takes its connections one after another, and so long for each.
+const TAKES_MS: u64 = 11;
+/// Whoever has waited this long leaves: the work that is done for him later is done for nobody.
+const LEAVES_MS: u64 = 3000;
+
+#[derive(Debug, Default)]
+struct Crowd {
+    requests: u64,
+    attempts: u64,
+    /// Of the requests of the last ten seconds: all, and those that a copy took in time for its client.
+    last: u64,
+    last_served: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// The attempt is taken by its copy.
+    Taken {
+        request: usize,
+        copy: usize,
+    },
+    Arrives,
+    /// The request has waited for so long that a second copy may be asked.
+    Waits {
+        request: usize,
+    },
+}
+
+/// Requests come to three copies, however many wait: so long after the one before, which follows from the time.
+fn crowd(seed: u64, every_ms: impl Fn(u64) -> u64, lasts_ms: u64) -> Crowd {
+    let mut balancer = Balancer::new(seed);
+    let candidates: Vec<_> = (0..3)
+        .map(|number| Candidate { placement: PlacementId(number), is_local: false, is_ready: true, is_reachable: true })
+        .collect();
+    let begin = 1_000_000;
+    balancer.set(Affinity::None, &candidates, Moment(begin));
+    let mut free_at = vec![begin; candidates.len()];
+    let last_from = begin + lasts_ms - 10_000;
+    let mut crowd = Crowd::default();
+    // Of each request: since when, and whom it has asked; nobody once it is over.
+    let mut asked: Vec<(u64, Vec<(PlacementId, u64)>)> = vec![];
+    let mut events = BinaryHeap::from([Reverse((begin, Step::Arrives))]);
+    while let Some(Reverse((at, step))) = events.pop() {
+        let now = Moment(at);
+        let chosen = match step {
+            Step::Arrives if at >= begin + lasts_ms => continue,
+            Step::Arrives => {
+                events.push(Reverse((at + every_ms(at - begin), Step::Arrives)));
+                asked.push((at, vec![]));
+                crowd.requests += 1;
+                crowd.last += u64::from(at >= last_from);
+                (asked.len() - 1, balancer.begin(now, CLIENT, &[]))
+            }
+            Step::Waits { request } if asked[request].1.is_empty() => continue,
+            Step::Waits { request } => {
+                let tried: Vec<_> = asked[request].1.iter().map(|one| one.0).collect();
+                (request, balancer.begin_another(now, CLIENT, &tried))
+            }
+            Step::Taken { request, copy } => {
+                let (since, others) = &mut asked[request];
+                let placement = PlacementId(u64::try_from(copy).unwrap());
+                if let Some((_, from)) = others.iter().find(|one| one.0 == placement).copied() {
+                    balancer.connected(placement, now.since(Moment(from)), now);
+                    crowd.last_served += u64::from(*since >= last_from && at - *since < LEAVES_MS);
+                    for (other, from) in others.drain(..) {
+                        if other != placement {
+                            balancer.late(other, now.since(Moment(from)), now);
+                        }
+                        balancer.end(other);
+                    }
+                }
+                continue;
+            }
+        };
+        let (request, Some(placement)) = chosen else { continue };
+        crowd.attempts += 1;
+        asked[request].1.push((placement, at));
+        let copy = usize::try_from(placement.0).unwrap();
+        free_at[copy] = free_at[copy].max(at) + TAKES_MS;
+        events.push(Reverse((free_at[copy], Step::Taken { request, copy })));
+        if asked[request].1.len() == 1 {
+            let hedge = u64::try_from(balancer.hedge_after().as_millis()).unwrap();
+            events.push(Reverse((at + hedge, Step::Waits { request })));
+        }
+    }
+    crowd
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn where_all_have_too_much_to_do_nobody_makes_much_more_of_it(seed in any::<u64>(), every_ms in 1_u64..4) {
+        let seconds = 20;
+        let crowd = crowd(seed, |_| every_ms, seconds * 1000);
+        let most = crowd.requests + crowd.requests / 5 + 10 * (seconds + 10);
+        prop_assert!(crowd.attempts <= most, "{crowd:?}");
+    }
+
+    /// Twice as many requests as the copies can take, for two seconds, and then three quarters. If each that waits were sent
+    /// twice, these would be half as much again as the copies can take, and all would wait for ever.
+    #[test]
+    fn a_moment_of_too_much_passes(seed in any::<u64>()) {
+        let crowd = crowd(seed, |at| if at < 2000 { 2 } else { 5 }, 60_000);
+        prop_assert_eq!(crowd.last_served, crowd.last, "{:?}", crowd);
+    }
+}

@@ -145,13 +145,19 @@ async fn ask(
     let mut next_at = begun;
     if let Some(kept) = kept {
         waiting.push(kept.lease.placement);
+        kept.lease.tell(|balancer, _| balancer.goes_on(clock::now()));
         asked.push(try_one(kept, question, true));
         next_at += PATIENCE;
     }
     let mut reaching: Option<Reaching<'_>> = None;
     loop {
-        let is_due = asked.is_empty() || (next_at <= clock::instant() && asked.len() < AT_ONCE);
-        if reaching.is_none() && is_due && tried.len() < ATTEMPTS {
+        let may_ask = reaching.is_none() && tried.len() < ATTEMPTS;
+        let is_late = may_ask && !asked.is_empty() && asked.len() < AT_ONCE && next_at <= clock::instant();
+        let may_repeat =
+            || shared.balance(&service.name, |balancer| balancer.may_repeat(clock::now())).unwrap_or(false);
+        if is_late && !may_repeat() {
+            next_at = clock::instant() + PATIENCE;
+        } else if may_ask && (asked.is_empty() || is_late) {
             let mut known = tried.clone();
             known.extend(waiting.iter().filter(|placement| !tried.contains(placement)));
             reaching = Some(Box::pin(async move { (reach(shared, service, wish, &mut known).await, known) }));

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use super::cork::Cork;
 use super::open::{Answer, Asked};
 use crate::stream::End;
 
-/// Streams in one connection; a second device that wants more has to wait for one to end.
+/// Streams in one connection. A further one ends the connection with all others (yamux), so we stop at half of it: what has
+/// ended here may not have ended on the other side yet.
 const MAX_STREAMS: usize = 8192;
 /// Requests for a stream that may wait for the connection's task.
 const OPENS: usize = 64;
@@ -44,6 +45,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for T {}
 pub(crate) struct Link {
     opens: mpsc::Sender<oneshot::Sender<MeshStream>>,
     task: AbortHandle,
+    /// One for the connection's task, one for each stream.
+    alive: Weak<()>,
+    /// Streams that we open at most.
+    most: usize,
 }
 
 /// One stream.
@@ -73,16 +78,20 @@ pub(crate) fn ahead<W: Wire>(wire: W) -> BufReader<W> {
 impl Link {
     /// As the side that opens streams.
     pub(crate) fn calling(wire: impl Wire) -> Self {
-        let (opens, asked) = mpsc::channel(OPENS);
-        let task = tokio::spawn(drive(wire, Mode::Client, MAX_STREAMS, Some(asked), None)).abort_handle();
-        Self { opens, task }
+        Self::start(wire, Mode::Client, MAX_STREAMS, None)
     }
 
     /// As one of two sides that both open streams: what the other opens is handed over.
     pub(crate) fn both(wire: impl Wire, mode: Mode, most: usize, streams: mpsc::Sender<MeshStream>) -> Self {
+        Self::start(wire, mode, most, Some(streams))
+    }
+
+    fn start(wire: impl Wire, mode: Mode, most: usize, inbound: Option<mpsc::Sender<MeshStream>>) -> Self {
         let (opens, asked) = mpsc::channel(OPENS);
-        let task = tokio::spawn(drive(wire, mode, most, Some(asked), Some(streams))).abort_handle();
-        Self { opens, task }
+        let alive = Arc::new(());
+        let held = Arc::downgrade(&alive);
+        let task = tokio::spawn(drive(wire, mode, most, Some(asked), inbound, alive)).abort_handle();
+        Self { opens, task, alive: held, most: most / 2 }
     }
 
     /// Ends the connection with all its streams.
@@ -90,8 +99,18 @@ impl Link {
         self.task.abort();
     }
 
-    /// A new stream.
+    /// A new stream; an error of the kind `QuotaExceeded` if there are too many.
     pub(crate) async fn open(&self) -> io::Result<MeshStream> {
+        if self.alive.strong_count() > self.most {
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!("there are {} streams already", self.most),
+            ));
+        }
+        self.open_in_any_case().await
+    }
+
+    async fn open_in_any_case(&self) -> io::Result<MeshStream> {
         let gone = || io::Error::new(io::ErrorKind::ConnectionReset, "the connection with the device has ended");
         let (give, take) = oneshot::channel();
         self.opens.send(give).await.map_err(|_| gone())?;
@@ -100,7 +119,7 @@ impl Link {
 
     /// Returns once the other device has answered a question that it answers at once.
     pub(super) async fn is_heard(&self) -> io::Result<()> {
-        let mut stream = self.open().await?;
+        let mut stream = self.open_in_any_case().await?;
         Asked::Line.write(&mut stream).await?;
         Answer::read(&mut stream).await.map(drop)
     }
@@ -125,7 +144,7 @@ impl Link {
 
 /// Hands over the streams that the other side opens, until it has gone.
 pub(crate) async fn called(wire: impl Wire, streams: mpsc::Sender<MeshStream>) {
-    drive(wire, Mode::Server, MAX_STREAMS, None, Some(streams)).await;
+    drive(wire, Mode::Server, MAX_STREAMS, None, Some(streams), Arc::new(())).await;
 }
 
 async fn drive(
@@ -134,6 +153,7 @@ async fn drive(
     most: usize,
     mut asked: Option<mpsc::Receiver<oneshot::Sender<MeshStream>>>,
     inbound: Option<mpsc::Sender<MeshStream>>,
+    alive: Arc<()>,
 ) {
     let mut config = Config::default();
     // Without the limit that is set at first, which does not go with more streams.
@@ -144,7 +164,6 @@ async fn drive(
     let ends_unheld = asked.is_some();
     let cork = Cork::new(wire);
     let mut connection = Connection::new(cork.clone().compat(), config, mode);
-    let alive = Arc::new(());
     let stream_of = |inner: Stream| MeshStream { inner: inner.compat(), is_shut: false, _alive: Arc::clone(&alive) };
     let mut waiting: Option<oneshot::Sender<MeshStream>> = None;
     poll_fn(|cx| {
@@ -221,5 +240,60 @@ impl AsyncWrite for MeshStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.is_shut = true;
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    /// Sends back what comes in any stream.
+    async fn echo(mut stream: MeshStream) {
+        let mut piece = [0; 64];
+        while let Ok(length @ 1..) = stream.read(&mut piece).await {
+            stream.write_all(&piece[..length]).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+    }
+
+    async fn is_answered(stream: &mut MeshStream) -> bool {
+        let asked = async {
+            stream.write_all(b"?").await?;
+            stream.flush().await?;
+            stream.read_u8().await
+        };
+        asked.await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_stream_too_many_is_refused_and_ends_no_other() {
+        const MOST: usize = 16;
+        let (near, far) = duplex(PIECE);
+        let (give, mut streams) = mpsc::channel(MOST);
+        tokio::spawn(drive(far, Mode::Server, MOST, None, Some(give), Arc::new(())));
+        tokio::spawn(async move {
+            while let Some(stream) = streams.recv().await {
+                tokio::spawn(echo(stream));
+            }
+        });
+        let link = Link::start(near, Mode::Client, MOST, None);
+        let mut held = vec![];
+        let refused = loop {
+            match link.open().await {
+                Ok(mut stream) => {
+                    assert!(is_answered(&mut stream).await, "the connection broke with {} streams", held.len());
+                    held.push(stream);
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((refused.kind(), held.len()), (io::ErrorKind::QuotaExceeded, MOST / 2));
+        for stream in &mut held {
+            assert!(is_answered(stream).await, "the others go on");
+        }
+        held.pop();
+        assert!(is_answered(&mut link.open().await.unwrap()).await, "there is room again");
     }
 }

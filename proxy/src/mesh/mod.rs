@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// After this time without an answer it is looked whether the line still carries. Less than the time after which another
 /// copy is asked, so that it is looked in any case.
-const USUAL: Duration = Duration::from_millis(50);
+pub(crate) const USUAL: Duration = Duration::from_millis(50);
 
 /// All connections with other devices.
 #[derive(Debug)]
@@ -49,6 +49,29 @@ pub(crate) struct Mesh {
     callers: Callers,
     pub(crate) relay: Relay,
     listening: Mutex<Result<Option<u16>, String>>,
+}
+
+/// A connection with a device, as whoever has a stream in it sees it.
+#[derive(Debug)]
+pub(crate) struct LineTo {
+    peer: Arc<pool::Peer>,
+    link: Option<Link>,
+}
+
+impl LineTo {
+    /// An answer is late.
+    pub(crate) fn doubt(&self) {
+        self.peer.doubt();
+    }
+
+    /// Returns once another connection is used instead.
+    pub(crate) async fn replaced(&self) {
+        match &self.link {
+            Some(link) => drop(self.peer.newer(link).await),
+            // It has ended, and its streams do the same.
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Devices that have come here directly, and how often.
@@ -93,10 +116,14 @@ pub(crate) enum MeshError {
     TooSlow,
     #[error("cannot connect to the device")]
     Connect(#[source] io::Error),
+    #[error("the device does not let us in")]
+    NotLetIn(#[source] io::Error),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error("the device can be reached neither directly ({0}) nor through the hub")]
     Relay(String, #[source] io::Error),
+    #[error("too many streams with the device are open")]
+    Full(#[source] io::Error),
     #[error("the connection with the device broke")]
     Broken(#[source] io::Error),
     #[error("the device says no: {0:?}")]
@@ -147,6 +174,13 @@ impl Mesh {
             };
             link = newer;
         }
+    }
+
+    /// The connection that a stream to this device has just been opened in.
+    pub(crate) fn line_to(&self, device: &DeviceName) -> LineTo {
+        let peer = self.peer(device);
+        let link = peer.current();
+        LineTo { peer, link }
     }
 
     /// Devices that cannot be reached at present.
@@ -208,7 +242,11 @@ impl Mesh {
 
 /// One stream in this connection.
 async fn ask(link: &Link, open: &Open) -> Result<MeshStream, MeshError> {
-    let mut stream = link.open().await.map_err(MeshError::Broken)?;
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::QuotaExceeded => MeshError::Full(error),
+        _ => MeshError::Broken(error),
+    };
+    let mut stream = link.open().await.map_err(refused)?;
     Asked::Copy(open.clone()).write(&mut stream).await.map_err(MeshError::Broken)?;
     match Answer::read(&mut stream).await.map_err(MeshError::Broken)? {
         Answer::Ok => Ok(stream),

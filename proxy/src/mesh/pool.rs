@@ -199,9 +199,12 @@ pub(super) async fn directly(tls: &PeerTls, peer: &outrigger_protocol::Peer) -> 
     Err(last)
 }
 
-/// The handshake. It fails if the other side is not this very device.
+/// The handshake. It fails if the other side is not this very device, or does not let us in: in TLS 1.3 it judges us only
+/// after we are done, so it is asked. Without that we would come again and again, as if each time we had been let in.
 async fn shake(tls: &PeerTls, device: &DeviceName, wire: impl Wire) -> Result<Link, MeshError> {
     let config = tls.client_for(device.as_str()).map_err(super::IdentityError::Tls)?;
     let shaken = TlsConnector::from(config).connect(PeerTls::server_name(), link::ahead(wire)).await;
-    Ok(Link::calling(shaken.map_err(MeshError::Connect)?))
+    let link = Link::calling(shaken.map_err(MeshError::Connect)?);
+    link.is_heard().await.map_err(MeshError::NotLetIn)?;
+    Ok(link)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use outrigger_protocol::{DeviceName, PortProtocol};
 use outrigger_trust::peer_name;
 use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -20,10 +21,13 @@ use crate::dial::connect_here;
 use crate::limits::{Limits, Source};
 use crate::shared::Shared;
 use crate::stream::join;
-use crate::table::address_in;
+use crate::table::{Table, address_in};
 
 /// How long one may take, and how long a stream may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What a device wants before the hub has told us that it may: its routes have come earlier than ours, and so long a request
+/// waits rather than fails. On a busy machine that is some hundred milliseconds.
+const EARLY: Duration = Duration::from_secs(1);
 /// Streams of one device that wait to be looked at.
 const WAITING: usize = 256;
 
@@ -97,7 +101,7 @@ pub(crate) async fn meet(shared: &Shared, wire: impl Wire) -> io::Result<(Device
     let stream = TlsAcceptor::from(tls.server()).accept(link::ahead(wire)).await?;
     let name = peer_name(stream.get_ref().1.peer_certificates()).and_then(|name| name.parse().ok());
     let name: DeviceName = name.ok_or_else(|| io::Error::other("the certificate names no device"))?;
-    if !shared.table().admits(&name) {
+    if !once(shared, |table| table.admits(&name)).await.admits(&name) {
         return Err(io::Error::other(format!("the device {name} has no business here")));
     }
     Ok((name, stream))
@@ -143,7 +147,12 @@ async fn answer(shared: Arc<Shared>, caller: DeviceName, mut stream: MeshStream)
     let Some(_permit) = shared.limits.permit(Source::Device(caller.clone())) else {
         return drop(Answer::Busy.write(&mut stream).await);
     };
-    let table = shared.table();
+    let may = |table: &Table| table.for_caller(&caller, open.placement, open.protocol, open.port).is_some();
+    let table = tokio::select! { // both may be cancelled
+        biased; // nearly always it may
+        table = once(&shared, may) => table,
+        () = gone(&mut stream) => return,
+    };
     let found = table.for_caller(&caller, open.placement, open.protocol, open.port);
     let Some((copy, service)) = found else {
         debug!(%caller, placement = open.placement.0, port = open.port, "a device may not reach this");
@@ -158,7 +167,14 @@ async fn answer(shared: Arc<Shared>, caller: DeviceName, mut stream: MeshStream)
         }
         return;
     }
-    let connected = Box::pin(connect_here(&shared, address, &open.request(), service)).await;
+    let request = open.request();
+    let mut connecting = Box::pin(connect_here(&shared, address, &request, service));
+    let connected = tokio::select! { // both may be cancelled: nothing of either is needed any more
+        biased; // nearly always it has connected at once
+        connected = &mut connecting => connected,
+        () = gone(&mut stream) => return,
+    };
+    drop(connecting);
     drop(table);
     match connected {
         Ok(mut copy) => {
@@ -170,5 +186,26 @@ async fn answer(shared: Arc<Shared>, caller: DeviceName, mut stream: MeshStream)
             debug!(%caller, error = &error as &dyn std::error::Error, "a copy here does not answer");
             drop(Answer::Unreachable.write(&mut stream).await);
         }
+    }
+}
+
+/// The table as soon as this holds in it, or the newest after [`EARLY`].
+async fn once(shared: &Shared, holds: impl Fn(&Table) -> bool) -> Arc<Table> {
+    let table = shared.table();
+    if holds(&table) {
+        return table;
+    }
+    drop(table);
+    let mut tables = shared.tables();
+    let _ = timeout(EARLY, tables.wait_for(|table| holds(table))).await; // whoever asks looks for himself
+    shared.table()
+}
+
+/// Returns once the caller waits no longer. A caller may have few streams that nobody has acknowledged, and this one takes
+/// longer than others: it must not keep them waiting.
+async fn gone(stream: &mut MeshStream) {
+    // Acknowledges the stream, and says nothing in it. A caller says nothing before it has an answer.
+    if stream.write(&[]).await.is_ok() {
+        let _ = stream.read(&mut [0]).await;
     }
 }

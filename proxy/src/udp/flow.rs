@@ -10,13 +10,13 @@ use outrigger_protocol::PlacementId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use super::LONGEST;
-use crate::balance::Cause;
+use crate::balance::{Cause, Need};
 use crate::clock;
 use crate::dial::Request;
-use crate::mesh::{MeshStream, Open};
+use crate::mesh::{LineTo, MeshStream, Open, USUAL};
 use crate::shared::{Lease, Shared};
 use crate::table::{Place, Service, address_in};
 
@@ -39,6 +39,8 @@ enum Ended {
     Quiet,
     /// The copy refuses, or its device is gone.
     Failed,
+    /// There is a newer connection with the copy's device; the one that it went by may have stalled.
+    Moved,
 }
 
 /// Leads the client's datagrams to a copy and the answers back, until the flow is over. A copy that refuses is left for
@@ -52,16 +54,21 @@ pub(super) async fn run(
 ) {
     let mut tried: Vec<PlacementId> = vec![];
     while tried.len() < ATTEMPTS {
-        let Some(lease) = shared.lease(&service, request.client.ip(), &tried) else { return };
+        let Some(lease) = shared.lease(&service, request.client.ip(), &tried, Need::Known) else { return };
         tried.push(lease.placement);
-        let begun = clock::instant();
-        let ended = match reach(&shared, &lease, &request).await {
-            Ok(With::Here(socket)) => here(&socket, &lease, &mut datagrams, &mut answer).await,
-            Ok(With::There(stream)) => {
-                lease.tell(|balancer, placement| balancer.connected(placement, begun.elapsed(), clock::now()));
-                there(stream, &mut datagrams, &mut answer).await
+        let ended = loop {
+            let begun = clock::instant();
+            let ended = match reach(&shared, &lease, &request).await {
+                Ok(With::Here(socket)) => here(&socket, &lease, &mut datagrams, &mut answer).await,
+                Ok(With::There(stream, line)) => {
+                    lease.tell(|balancer, placement| balancer.connected(placement, begun.elapsed(), clock::now()));
+                    there(stream, &line, &mut datagrams, &mut answer).await
+                }
+                Err(_) => Ended::Failed,
+            };
+            if ended != Ended::Moved {
+                break ended;
             }
-            Err(_) => Ended::Failed,
         };
         if ended == Ended::Quiet {
             return;
@@ -72,7 +79,7 @@ pub(super) async fn run(
 
 enum With {
     Here(UdpSocket),
-    There(MeshStream),
+    There(MeshStream, LineTo),
 }
 
 async fn reach(shared: &Arc<Shared>, lease: &Lease, request: &Request) -> io::Result<With> {
@@ -86,7 +93,9 @@ async fn reach(shared: &Arc<Shared>, lease: &Lease, request: &Request) -> io::Re
         Place::On(device) => {
             let open = Open::new(lease.placement, request);
             let opened = timeout(PATIENCE, shared.mesh.open(shared, device, &open)).await;
-            opened.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(With::There).map_err(io::Error::other)
+            let opened = opened.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+            let line = shared.mesh.line_to(device);
+            opened.map(|stream| With::There(stream, line)).map_err(io::Error::other)
         }
     }
 }
@@ -139,20 +148,41 @@ fn take(socket: &UdpSocket, mut give: impl FnMut(&[u8])) -> io::Result<bool> {
 }
 
 /// In a stream, each datagram comes after its length in two bytes (little endian).
-async fn there(stream: MeshStream, datagrams: &mut mpsc::Receiver<Vec<u8>>, answer: &mut impl FnMut(&[u8])) -> Ended {
+async fn there(
+    stream: MeshStream,
+    line: &LineTo,
+    datagrams: &mut mpsc::Receiver<Vec<u8>>,
+    answer: &mut impl FnMut(&[u8]),
+) -> Ended {
     let (reads, mut writes) = tokio::io::split(stream);
     let (give, mut answers) = mpsc::channel::<Vec<u8>>(super::WAITING);
     let reading = read_all(reads, give);
-    tokio::pin!(reading);
+    let replaced = line.replaced();
+    tokio::pin!(reading, replaced);
+    // Some time after a datagram that nobody has answered it is looked whether the line still carries.
+    let mut doubt_at = None;
     loop {
         let step = tokio::select! { // a half-read datagram stays in `reading`, which is not dropped before the end
             datagram = datagrams.recv() => match datagram {
-                Some(datagram) => write(&mut writes, &datagram).await,
+                Some(datagram) => {
+                    doubt_at.get_or_insert_with(|| clock::instant() + USUAL);
+                    tokio::select! { // a line that takes nothing any more is left with what it has taken
+                        written = write(&mut writes, &datagram) => written,
+                        () = &mut replaced => return Ended::Moved,
+                    }
+                }
                 None => return Ended::Quiet,
             },
             () = &mut reading => return Ended::Failed,
             Some(datagram) = answers.recv() => {
+                doubt_at = None;
                 answer(&datagram);
+                Ok(())
+            }
+            () = &mut replaced => return Ended::Moved,
+            () = sleep_until(doubt_at.unwrap_or_else(clock::instant)), if doubt_at.is_some() => {
+                doubt_at = None;
+                line.doubt();
                 Ok(())
             }
             () = tokio::time::sleep(QUIET) => return Ended::Quiet,

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use outrigger_protocol::{PlacementId, PortProtocol};
+use outrigger_protocol::{Peer, PlacementId, PortProtocol};
 use outrigger_trust::testing::TestAuthority;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-use crate::support::{Device, eventually};
+use crate::support::{Device, Door, eventually};
 
 /// A copy that answers each datagram with its name and what it heard.
 pub async fn echo(name: &'static str, address: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
@@ -97,6 +97,32 @@ async fn datagrams_of_every_length_come_whole_from_another_device() {
         let question: Vec<u8> = (0..length).map(|n: u32| n.to_le_bytes()[0]).collect();
         assert!(ask(&client, &question).await == question, "{length}");
     }
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_whose_line_stalls_goes_on_by_another_one() {
+    let authority = TestAuthority::new();
+    let (copy, _runs) = echo("b", "127.2.3.1:0".parse().unwrap()).await;
+    let mut a = Device::start(&authority, "a").await;
+    let mut b = Device::start(&authority, "b").await;
+    a.want().await;
+    b.run_copy(1, copy.ip());
+    b.wanted.routes.peers = vec![a.peer().await];
+    b.service().callers = vec![0];
+    b.want().await;
+    let to = b.peer().await;
+    let door = Door::start(to.port, Duration::ZERO).await;
+    a.wanted.routes.peers = vec![Peer { port: door.port, ..to }];
+    a.endpoint(1, Some(0));
+    let open = a.publish_with(copy.port(), PortProtocol::Udp);
+    a.want().await;
+    let client = client_of(open).await;
+    assert_eq!(ask(&client, b"x").await, b"bx");
+    door.stall();
+    // Nobody closes the old connection, so without another one there would never be an answer.
+    assert_eq!(ask(&client, b"y").await, b"by");
     a.stop().await;
     b.stop().await;
 }

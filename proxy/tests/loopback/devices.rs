@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::support::{Copy, Device, ask, eventually};
+use crate::support::{Copy, Device, Door, ask, eventually};
 
 /// `a` publishes a port of the service, whose copies run on the others, one each, at 127.1.N.1 on `port`.
 async fn fleet(a: &mut Device, others: &mut [&mut Device], port: u16) -> std::net::SocketAddr {
@@ -89,6 +89,33 @@ async fn a_device_reaches_published_ports_of_others_and_nothing_else_unless_it_i
     b.wanted.routes.admitted = Some(vec!["a".parse().unwrap()]);
     b.want().await;
     eventually(async || ask(open).await.ok()).await;
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_before_its_device_may_come_waits_and_costs_one_connection() {
+    let authority = TestAuthority::new();
+    let web = Copy::start("web", [127, 1, 7, 1], 0).await;
+    let mut a = Device::start(&authority, "a").await;
+    let mut b = Device::start(&authority, "b").await;
+    b.run_copy(1, web.address);
+    b.want().await;
+    let to = b.peer().await;
+    let door = Door::start(to.port, Duration::ZERO).await;
+    a.wanted.routes.peers.push(outrigger_protocol::Peer { port: door.port, ..to });
+    a.endpoint(1, Some(0));
+    let open = a.publish(web.port);
+    a.want().await;
+    // The proxy comes by itself; what the hub has to say to `b` is late.
+    eventually(async || (door.count() > 0).then_some(())).await;
+    let asked = tokio::spawn(ask(open));
+    let caller = a.peer().await;
+    b.wanted.routes.peers = vec![caller];
+    b.service().callers = vec![0];
+    b.want().await;
+    assert_eq!(asked.await.unwrap().unwrap(), "web");
+    assert_eq!(door.count(), 1);
     a.stop().await;
     b.stop().await;
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod crowded;
 mod datagrams;
 mod devices;
 mod hostile;

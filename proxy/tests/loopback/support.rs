@@ -268,3 +268,45 @@ pub async fn ask(address: SocketAddr) -> std::io::Result<String> {
     };
     tokio::time::timeout(LONG, asked).await.expect("a client was left waiting")
 }
+
+/// A port that leads to another one.
+pub struct Door {
+    pub port: u16,
+    came: Arc<AtomicUsize>,
+    stalls: watch::Sender<()>,
+}
+
+impl Door {
+    /// Coming in `takes` so long.
+    pub async fn start(to: u16, takes: Duration) -> Self {
+        let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (came, stalls) = (Arc::new(AtomicUsize::new(0)), watch::Sender::new(()));
+        let (counter, stalling) = (Arc::clone(&came), stalls.clone());
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let mut stalled = stalling.subscribe();
+                tokio::spawn(async move {
+                    tokio::time::sleep(takes).await;
+                    let mut to = TcpStream::connect((LOOPBACK, to)).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut from, &mut to) => (),
+                        Ok(()) = stalled.changed() => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        Self { port, came, stalls }
+    }
+
+    /// How many have come.
+    pub fn count(&self) -> usize {
+        self.came.load(Ordering::SeqCst)
+    }
+
+    /// Whoever is in gets and sends nothing any more, and is not told so.
+    pub fn stall(&self) {
+        self.stalls.send_replace(());
+    }
+}
