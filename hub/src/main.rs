@@ -11,7 +11,9 @@ use outrigger_hub::broker_config::Devices;
 use outrigger_hub::config::{Config, Origin, Raw};
 use outrigger_hub::pki::{Authority, Old};
 use outrigger_hub::{broker_config, clock, store};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The hub of an Outrigger fleet: it hears the devices, decides what runs where, and serves users.
 #[derive(Debug, Parser)]
@@ -252,13 +254,17 @@ fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
 
 fn start_log() {
     // The broker crate logs each connection several times; ours says what matters.
-    let filter = EnvFilter::try_from_env("OUTRIGGER_LOG").unwrap_or_else(|_| EnvFilter::new("info,mqtt5=error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let asked = std::env::var("OUTRIGGER_LOG").ok().and_then(|text| text.parse().ok());
+    // Not `EnvFilter`, which takes regular expressions along, and memory for them as long as the hub runs.
+    let filter = asked
+        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO).with_target("mqtt5", LevelFilter::ERROR));
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .init();
+        .finish();
+    lines.with(filter).init();
 }
 
 fn backup(config: &Config, file: &std::path::Path) -> Result<()> {
