@@ -27,6 +27,11 @@ use outrigger_agent::{proxy_link, run};
 use outrigger_protocol::{ByeReason, FleetId};
 use outrigger_proxy::log;
 
+/// A line for whoever reads; that he has gone (`| head`) is no fault of ours.
+macro_rules! say {
+    ($($words:tt)*) => {{ let _ = writeln!(std::io::stdout(), $($words)*); }};
+}
+
 /// How often a device that has not joined looks whether it has.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Time for the engine to say what runs, before a join.
@@ -41,11 +46,11 @@ fn main() -> ExitCode {
     let args = match args::read(std::env::args_os().skip(1)) {
         Ok(Asked::Run(args)) => *args,
         Ok(Asked::Help(text)) => {
-            print!("{text}");
+            say!("{}", text.trim_end());
             return ExitCode::SUCCESS;
         }
         Ok(Asked::Version) => {
-            println!("outrigger-agent {}", env!("CARGO_PKG_VERSION"));
+            say!("outrigger-agent {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -96,15 +101,15 @@ async fn join(args: &Args, how: &JoinArgs) -> anyhow::Result<()> {
         Some(url) => url.parse()?,
         None => {
             let found = tokio::task::spawn_blocking(join::find).await.context("cannot look for hubs")??;
-            println!("Found the hub {} at {}.", found.name, found.url);
+            say!("Found the hub {} at {}.", found.name, found.url);
             found.url
         }
     };
     let holds = holds(&config).await;
     let wish = Wish { url, by, name: config.device, holds, state_dir: config.state_dir, again: how.again };
     let joined = wish.join(|code| show(&wish, code)).await?;
-    println!("Joined {} as `{}`. A running agent connects by itself within seconds.", wish.url, joined.device);
-    println!(
+    say!("Joined {} as `{}`. A running agent connects by itself within seconds.", wish.url, joined.device);
+    say!(
         "To look at this device: sudo outrigger-agent doctor; to start the agent: sudo systemctl enable --now outrigger-agent"
     );
     Ok(())
@@ -112,8 +117,8 @@ async fn join(args: &Args, how: &JoinArgs) -> anyhow::Result<()> {
 
 /// Whoever stands before the device reads the code here and tells it to the hub.
 fn show(wish: &Wish, code: &str) {
-    println!("\nWhere you work, within a quarter of an hour:\n\n    outrigger device approve {code}\n");
-    println!("Waiting for {} to let `{}` in. Ctrl-C gives up.", wish.url, wish.name);
+    say!("\nWhere you work, within a quarter of an hour:\n\n    outrigger device approve {code}\n");
+    say!("Waiting for {} to let `{}` in. Ctrl-C gives up.", wish.url, wish.name);
 }
 
 /// What the list of devices that wait shows of this one.
@@ -243,30 +248,29 @@ async fn leave_with<E: Engine>(
     let identity = IdentityDir::of(&config.state_dir);
     let leaving = Leaving::look(state, engine).await?;
     if leaving.is_nothing() && !identity.path().exists() {
-        println!("this device belongs to no fleet");
+        say!("this device belongs to no fleet");
         return Ok(ExitCode::SUCCESS);
     }
     let fleet = leaving.fleet.map_or_else(|| "an unknown fleet".to_owned(), |fleet| format!("fleet {fleet}"));
-    println!("this device belongs to {fleet}; leaving it stops and removes {} containers", leaving.containers.len());
+    say!("this device belongs to {fleet}; leaving it stops and removes {} containers", leaving.containers.len());
     for container in &leaving.containers {
-        println!("  {}", container.replica);
+        say!("  {}", container.replica);
     }
     if !is_sure && !is_confirmed()? {
-        println!("nothing has been changed");
+        say!("nothing has been changed");
         return Ok(ExitCode::FAILURE);
     }
     leaving.leave(state, engine).await?;
     FilesDir::of(&config.runtime_dir, config.device.as_str(), &config.state_dir).clear_all()?;
     // The key last: should something before fail, the device can still be heard and tell.
     identity.forget()?;
-    println!("left; `outrigger-agent join` lets the device into another fleet");
+    say!("left; `outrigger-agent join` lets the device into another fleet");
     Ok(ExitCode::SUCCESS)
 }
 
 fn is_confirmed() -> anyhow::Result<bool> {
     anyhow::ensure!(std::io::stdin().is_terminal(), "nobody is there to be asked; --yes says that it is meant");
-    print!("leave? [y/N] ");
-    std::io::stdout().flush().context("cannot ask")?;
+    write!(std::io::stdout(), "leave? [y/N] ").and_then(|()| std::io::stdout().flush()).context("cannot ask")?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

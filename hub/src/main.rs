@@ -1,6 +1,6 @@
 //! `outrigger-hub`: reads flags and settings, runs the library, prints what went wrong once.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,6 +14,11 @@ use outrigger_hub::{broker_config, clock, store};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// A line for whoever reads; that he has gone (`| head`) is no fault of ours.
+macro_rules! say {
+    ($($words:tt)*) => {{ let _ = writeln!(std::io::stdout(), $($words)*); }};
+}
 
 /// The hub of an Outrigger fleet: it hears the devices, decides what runs where, and serves users.
 #[derive(Debug, Parser)]
@@ -182,12 +187,12 @@ fn carry_out(cli: Cli) -> Result<()> {
         Some(Command::Restore { file, force, settings }) => {
             let restored = store::restore(&settings.load()?.state_dir, &file, force)?;
             let store::Restored { entries, fleet, epoch, path } = restored;
-            println!("restored {entries} entries of fleet {fleet} into {}; the epoch is {epoch} now", path.display());
+            say!("restored {entries} entries of fleet {fleet} into {}; the epoch is {epoch} now", path.display());
             Ok(())
         }
         Some(Command::SetupCode { settings }) => {
             let text = in_runtime(outrigger_hub::setup::setup_code(&settings.load()?))??;
-            println!("{text}");
+            say!("{text}");
             Ok(())
         }
         Some(Command::RotateCa { forget_old, settings }) => rotate(&settings.load()?, forget_old),
@@ -207,11 +212,11 @@ fn carry_out(cli: Cli) -> Result<()> {
                     broker_config::write(kind, &config.state_dir, &hosts, port, &folder, devices)?
                 }
             };
-            written.iter().for_each(|path| println!("wrote {}", path.display()));
+            written.iter().for_each(|path| say!("wrote {}", path.display()));
             Ok(())
         }
         Some(Command::Version) => {
-            println!("outrigger-hub {}", env!("CARGO_PKG_VERSION"));
+            say!("outrigger-hub {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
     }
@@ -223,8 +228,8 @@ fn rotate(config: &Config, forget_old: bool) -> Result<()> {
         true => (Old::Forget, "every device must join anew: `outrigger device invite --name NAME`"),
     };
     let new = Authority::rotate(&config.state_dir, old, clock::unix_ms() / 1000)?;
-    println!("the authority is new; its fingerprint is {}", new.pin());
-    println!("{then}");
+    say!("the authority is new; its fingerprint is {}", new.pin());
+    say!("{then}");
     Ok(())
 }
 
@@ -269,7 +274,7 @@ fn start_log() {
 
 fn backup(config: &Config, file: &std::path::Path) -> Result<()> {
     let bytes = in_runtime(outrigger_hub::backup::backup(config, file))??;
-    println!("wrote {bytes} bytes to {}", file.display());
+    say!("wrote {bytes} bytes to {}", file.display());
     Ok(())
 }
 

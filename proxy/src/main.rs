@@ -3,7 +3,7 @@
 //! A program of its own, and not a command of the agent: each of both then has in memory only what it needs itself.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -11,6 +11,11 @@ use lexopt::{Arg, ValueExt};
 use outrigger_proxy::{Control, RunError, Settings, log};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// A line for whoever reads; that he has gone (`| head`) is no fault of ours.
+macro_rules! say {
+    ($($words:tt)*) => {{ let _ = writeln!(std::io::stdout(), $($words)*); }};
+}
 
 const HELP: &str = "\
 Moves the bytes of Outrigger's service network on this device. The service manager starts it, or the agent does.
@@ -98,11 +103,11 @@ fn follow(told: Told) -> Result<(), StartError> {
         Told::Run(settings) => run(settings),
         Told::Detach { socket, scope } => detach(socket, scope).map_err(StartError::Detach),
         Told::Help => {
-            print!("{HELP}");
+            say!("{}", HELP.trim_end());
             Ok(())
         }
         Told::Version => {
-            println!("outrigger-proxy {}", env!("CARGO_PKG_VERSION"));
+            say!("outrigger-proxy {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
     }

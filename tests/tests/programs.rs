@@ -3,6 +3,7 @@
 
 mod programs {
     mod canaries;
+    mod gone;
     mod joining;
     mod kept;
     mod rotation;
