@@ -3,7 +3,7 @@
 
 fn main() {
     println!("cargo::rerun-if-env-changed=OUTRIGGER_LINK");
-    for file in ["link.rs", "seldom.ld", "static-unwind/libgcc_s.so"] {
+    for file in ["link.rs", "seldom.ld", "seldom-hub.ld", "static-unwind/libgcc_s.so"] {
         println!("cargo::rerun-if-changed=../cross/{file}");
     }
     for word in std::env::var("OUTRIGGER_LINK").unwrap_or_default().split_whitespace() {

@@ -150,9 +150,14 @@ impl Inbox {
         Counters::add(&self.counters.malformed);
         let now = clock::now();
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        complained.retain(|_, at| now.since(*at) < COMPLAIN_EVERY);
         let complaint = (who.chars().take(120).collect(), channel);
-        if complained.len() >= MAX_COMPLAINTS || complained.contains_key(&complaint) {
+        let is_recent = |at: &Moment| now.since(*at) < COMPLAIN_EVERY;
+        // First of all, because whoever sends one sends many.
+        if complained.get(&complaint).is_some_and(is_recent) {
+            return false;
+        }
+        complained.retain(|_, at| is_recent(at));
+        if complained.len() >= MAX_COMPLAINTS {
             return false;
         }
         complained.insert(complaint, now);
